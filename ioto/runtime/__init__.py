@@ -1,0 +1,36 @@
+"""The Safe Runtime: fibers, time, synchronisation, streams, events and the log. No other package stands below it.
+
+    from ioto import runtime
+
+    async def main():
+        async with runtime.timeout(5):
+            stream = await runtime.connect('127.0.0.1', 7)
+            await stream.write(b'hello')
+            print(await stream.read())
+
+    runtime.run(main)
+
+`kernel` is the scheduler, `scopes` time-outs and task groups, `sync` what fibers wait for, `threads` what would block, `stream`,
+`net` and `tls` the sockets, `events` named signals between parts of an agent; `log`, `cron` and `units` are used as modules.
+"""
+
+from . import log, units
+from .events import signal, unwatch, watch
+from .fiber import Cancelled, Fiber
+from .kernel import current, now, on_signal, run, sleep, spawn
+from .net import connect, listen, start_tls
+from .scopes import TaskGroup, timeout
+from .stream import IncompleteRead, LimitExceeded, Stream
+from .sync import Event, Lock, Queue, QueueEmpty, QueueFull, Semaphore
+from .threads import to_thread
+
+__all__ = ['Cancelled', 'Event', 'Fiber', 'IncompleteRead', 'LimitExceeded', 'Lock', 'Queue', 'QueueEmpty', 'QueueFull', 'Semaphore',
+           'Stream', 'TaskGroup', 'connect', 'cron', 'current', 'listen', 'log', 'now', 'on_signal', 'run', 'signal', 'sleep',
+           'spawn', 'start_tls', 'timeout', 'to_thread', 'units', 'unwatch', 'watch']
+
+
+def __getattr__(name):
+    if name == 'cron':
+        from importlib import import_module
+        return import_module('.cron', __name__)
+    raise AttributeError(f'module {__name__} has no attribute {name}')

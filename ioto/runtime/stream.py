@@ -1,0 +1,302 @@
+"""Streams: a connected socket that fibers read and write.
+
+Each operation tries the system call first and waits only when that would block. A read that returned less than it asked for has
+emptied the socket, so the next one waits first and saves a call that would fail. Writing has two ways: `write` sends at once
+and returns when all is with the kernel; `post` queues, and what was posted within one turn leaves in one send at its end.
+
+Only one fiber may read at a time. Writes of several fibers are kept whole and in order. A stream over TLS (tls.py) differs in
+the three methods `receive`, `transmit` and `wait_for`.
+"""
+
+import os
+import socket
+from collections import deque
+from time import monotonic
+
+from .poller import Waitable
+from .sync import Lock
+
+CHUNK = 65536               # bytes asked of one system call
+SENDFILE = 1 << 20          # bytes asked of one sendfile call
+LINGER = 2.0                # seconds that `linger` reads on
+LINGER_BYTES = 1 << 18      # and bytes
+
+
+class IncompleteRead(EOFError):
+    """The stream ended before what was asked for was there; `.partial` has the bytes that were."""
+
+    def __init__(self, partial, wanted):
+        super().__init__(f'the stream ended after {len(partial)} bytes, {wanted} expected')
+        self.partial = partial
+
+
+class LimitExceeded(ValueError):
+    """The separator did not come within the limit."""
+
+
+class Stream(Waitable):
+    """A connected, non-blocking socket. `remote` is the peer's address, `secure` whether it is over TLS."""
+
+    __slots__ = ('sock', 'remote', 'closed', 'empty', 'ahead', 'queued', 'queued_bytes', 'failure', 'lock', 'sent')
+
+    secure = False
+
+    def __init__(self, kernel, sock, remote=None):
+        super().__init__(kernel, sock.fileno())
+        self.sock = sock
+        self.remote = remote
+        self.closed = False
+        self.empty = False          # the socket had nothing more when it was read last
+        self.ahead = b''            # bytes received and not yet given out
+        self.queued = None          # what was posted and is not yet sent
+        self.queued_bytes = 0
+        self.failure = None         # the error of sending what was posted
+        self.lock = None            # made when a write has to wait
+        self.sent = 0               # bytes handed to the kernel
+
+    # What TLS does otherwise
+
+    def receive(self, n):
+        """Return up to n bytes, b'' at the end, or None if that would block."""
+        try:
+            return self.sock.recv(n)
+        except BlockingIOError:
+            return None
+
+    def transmit(self, data):
+        """Send what the socket takes and return how many bytes that was, 0 if it would block."""
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+
+    async def wait_for(self, direction):
+        """Wait until `receive` ('r') or `transmit` ('w') may go on."""
+        await (self.readable() if direction == 'r' else self.writable())
+
+    # Reading
+
+    async def read(self, n=CHUNK):
+        """Return 1 to n bytes as soon as there are any, b'' at the end. Raises OSError when the connection broke."""
+        data = self.ahead
+        if data:
+            if len(data) <= n:
+                self.ahead = b''
+                return data
+            self.ahead = data[n:]
+            return data[:n]
+        if self.empty:
+            await self.wait_for('r')
+        while True:
+            data = self.receive(n)
+            if data is not None:
+                self.empty = len(data) < n
+                kernel = self.kernel
+                kernel.budget -= 1
+                if kernel.budget < 0:
+                    await kernel.checkpoint()
+                return data
+            await self.wait_for('r')
+
+    async def read_exactly(self, n):
+        """Return exactly n bytes. Raises IncompleteRead (an EOFError) when the stream ends before."""
+        parts = []
+        missing = n
+        while missing:
+            data = await self.read(missing)
+            if not data:
+                raise IncompleteRead(b''.join(parts), n)
+            parts.append(data)
+            missing -= len(data)
+        return parts[0] if len(parts) == 1 else b''.join(parts)
+
+    async def read_until(self, separator, limit=CHUNK):
+        """Return the bytes up to and with the separator.
+
+        Raises LimitExceeded (a ValueError) when that is more than `limit` bytes, IncompleteRead when the stream ends before.
+        """
+        data = bytearray()
+        start = 0
+        while True:
+            more = await self.read()
+            if not more:
+                raise IncompleteRead(bytes(data), f'{separator!r}')
+            data += more
+            found = data.find(separator, start)
+            if found >= 0 and found + len(separator) <= limit:
+                end = found + len(separator)
+                self.unread(bytes(data[end:]))
+                return bytes(data[:end])
+            if found >= 0 or len(data) >= limit:
+                self.unread(bytes(data))
+                raise LimitExceeded(f'no {separator!r} within {limit} bytes')
+            start = max(0, len(data) - len(separator) + 1)
+
+    def unread(self, data):
+        """Put bytes back, to be read first."""
+        if data:
+            self.ahead = data + self.ahead
+
+    # Writing
+
+    async def write(self, data):
+        """Send bytes; returns when the kernel has taken all. Raises OSError when the connection broke."""
+        if self.queued is not None or self.lock is not None:
+            await self._write_in_turn(data)
+            return
+        n = self.transmit(data)
+        self.sent += n
+        if n != len(data):
+            await self._write_in_turn(memoryview(data)[n:])
+            return
+        kernel = self.kernel
+        kernel.budget -= 1
+        if kernel.budget < 0:
+            await kernel.checkpoint()
+
+    async def _write_in_turn(self, data):
+        if self.lock is None:
+            self.lock = Lock()
+        try:
+            async with self.lock:
+                queued = self._take_queued()
+                if queued and len(data) < CHUNK:
+                    queued, data = queued + data, b''
+                await self._write_all(queued)
+                await self._write_all(data)
+        finally:
+            if self.lock is not None and not self.lock.locked():
+                self.lock = None
+                if self.queued:
+                    self.kernel.posted.append(self)         # posted while this was being written
+
+    async def _write_all(self, data):
+        view = memoryview(data)
+        while view:
+            n = self.transmit(view)
+            if n:
+                self.sent += n
+                view = view[n:]
+                await self.kernel.checkpoint()
+            else:
+                await self.wait_for('w')
+
+    def post(self, data):
+        """Queue bytes to leave by the end of this turn, together with all else that is posted in it. See `drain`."""
+        if self.queued is None:
+            self.queued = deque()
+            self.kernel.posted.append(self)
+        self.queued.append(data)
+        self.queued_bytes += len(data)
+
+    def _take_queued(self):
+        if self.failure is not None:
+            raise self.failure
+        queued, self.queued, self.queued_bytes = self.queued, None, 0
+        if not queued:
+            return b''
+        return queued[0] if len(queued) == 1 else b''.join(queued)
+
+    def send_posted(self):
+        """Send what was posted; called by the scheduler at the end of a turn."""
+        if self.queued is None or self.lock is not None or self.closed:
+            return
+        try:
+            data = self._take_queued()
+            n = self.transmit(data)
+            self.sent += n
+        except OSError as error:
+            self.failure = error
+            self.queued = deque()       # the next write raises the failure
+            return
+        if n < len(data):
+            self.queued = deque([data[n:]])
+            self.queued_bytes = len(data) - n
+            self.kernel.spawn(self._send_rest(), 'posted output')
+
+    async def _send_rest(self):
+        try:
+            await self._write_in_turn(b'')
+        except OSError as error:
+            self.failure = error
+            self.queued = deque()
+
+    async def drain(self):
+        """Wait until all that was posted is with the kernel. Raises OSError when the connection broke."""
+        if self.queued is not None or self.lock is not None:
+            await self._write_in_turn(b'')
+
+    async def sendfile(self, file, offset, count):
+        """Send `count` bytes of an open file (its `fileno()`) from `offset` without copying them through Python.
+
+        Returns the number of bytes sent: less than `count` when the file is shorter.
+        """
+        await self.drain()
+        end = offset + count
+        start = offset
+        descriptor = file if isinstance(file, int) else file.fileno()
+        while offset < end:
+            try:
+                n = os.sendfile(self.fd, descriptor, offset, min(end - offset, SENDFILE))
+            except BlockingIOError:
+                await self.writable()
+                continue
+            if n == 0:
+                break
+            self.sent += n
+            offset += n
+            await self.kernel.checkpoint()
+        return offset - start
+
+    # Closing
+
+    def shutdown(self):
+        """Say that no more will be written (the peer reads an end)."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    async def linger(self, seconds=LINGER, limit=LINGER_BYTES):
+        """Shut down writing and read on for a while, so that the peer gets our last bytes and not a reset (RFC 9112 §9.6)."""
+        deadline = monotonic() + seconds
+        timer = self.kernel.call_at(deadline, self.abort)
+        try:
+            await self.drain()
+            self.shutdown()
+            while limit > 0 and monotonic() < deadline:
+                data = await self.read()
+                if not data:
+                    break
+                limit -= len(data)
+        except OSError:
+            pass
+        finally:
+            timer.cancel()
+            self.abort()
+
+    async def close(self):
+        """Send what was posted, then close. Harmless on a closed stream."""
+        if not self.closed:
+            try:
+                await self.drain()
+            except OSError:
+                pass
+            finally:
+                self.abort()
+
+    def abort(self):
+        """Close now; what was posted and not sent is lost. A fiber that waits on this stream gets an OSError."""
+        if not self.closed:
+            self.closed = True
+            self.forget()
+            self.sock.close()
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        await self.close()
+
+    def __repr__(self):
+        return f'<{type(self).__name__} {self.remote}{" closed" if self.closed else ""}>'
