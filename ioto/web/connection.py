@@ -1,0 +1,332 @@
+"""One connection: a fiber that reads requests, has them answered, and writes the answers in order.
+
+The usual request arrives whole in one read and costs: one search for the blank line, the parse, one look-up of its path, the
+handler, and one send of head and body. Answers to pipelined requests are posted, so those of one read leave in one write. All
+else leaves that path early: heads in pieces, bodies, errors, traces.
+
+No timer is made for a request. One Deadline serves the whole life of the connection; what it means is in `phase`: idle (close
+quietly), receiving a head (408), busy (the request's own time, and that the client keeps reading or sending).
+"""
+
+import time
+from types import CoroutineType
+
+from ..http import HttpError, ParseError, find_head, parse_request
+from ..runtime.fiber import Cancelled
+from ..runtime.log import Log
+from ..runtime.timers import Deadline
+from .body import Body, Disconnected
+from .exchange import Web
+from .routes import not_found
+
+IDLE, HEAD, BUSY = range(3)
+END = b'\r\n\r\n'
+PIPELINED = 1 << 18         # bytes of answers that wait for more of them
+
+log = Log('web')
+request_log = Log('request')
+
+
+class Expired(Cancelled):
+    """Thrown into the connection's fiber when its deadline passes; `.status` is the answer, if one can still be given."""
+
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Connection:
+    """The state of one client's connection."""
+
+    __slots__ = ('server', 'stream', 'fiber', 'deadline', 'phase', 'began', 'closing', 'web', 'progress', 'requests')
+
+    def __init__(self, server, stream):
+        self.server = server
+        self.stream = stream
+        kernel = stream.kernel
+        self.fiber = kernel.current
+        self.deadline = Deadline(kernel, self._expire)
+        self.phase = IDLE
+        self.began = 0.0            # when the request in hand began (monotonic seconds)
+        self.closing = False        # no request after this one
+        self.web = None
+        self.progress = None        # bytes moved, when the deadline was looked at last
+        self.requests = 0
+
+    async def run(self):
+        """Serve requests until the connection ends."""
+        server, stream = self.server, self.stream
+        kernel, deadline, read, write = stream.kernel, self.deadline, stream.read, stream.write
+        limits, idle = server.head_limits, server.timeouts['inactivity']
+        small = min(limits.line, limits.head)
+        remembered, find = server.router.remembered, server.router.find
+        data = b''
+        at = 0
+        deadline.set(kernel.time + idle)
+        try:
+            while True:
+                if at >= len(data):
+                    deadline.when = kernel.time + idle
+                    self.phase = IDLE
+                    data = await read()
+                    if not data:
+                        break
+                    at = 0
+                self.began = kernel.time
+                end = data.find(END, at) + 2
+                if end < 2 or end - at > small or data[at] < 33:
+                    data, at, end = await self._head(data, at, limits)
+                    if end < 0:
+                        break
+                self.phase = BUSY
+                self.web = web = parse_request(data, at, end, Web)
+                web.connection = self
+                at = end + 2
+                self.requests += 1
+                if web.length:
+                    web.reader = Body(web, data[at:])
+                if not server.plain or len(web.pairs) > limits.fields:
+                    handler = self._unusual(web, data, end, limits)
+                else:
+                    target = remembered.get(web.path) or find(web.path)
+                    found = target.handlers.get(web.method) if target is not None and web.length == 0 else None
+                    if found is None:
+                        handler = self._route(web, target)
+                    else:
+                        web.route, handler = found
+                try:
+                    result = handler(web)
+                    if type(result) is CoroutineType:
+                        result = await result
+                    out = web.out
+                    if out is None:
+                        if web.started:
+                            await web.finish()
+                        else:
+                            web.answer_value(result)
+                            out = web.out
+                except (Exception, Expired) as error:
+                    if not self._failed(web, error):
+                        break
+                    out = web.out
+                if web.length:
+                    if out is not None:
+                        await write(out)
+                        self._log(web)
+                    if not web.keep_alive or self.closing or not await web.reader.discard():
+                        await stream.linger()
+                        break
+                    data, at = web.reader.rest, 0
+                    continue
+                if not web.keep_alive or self.closing:
+                    if out is not None:
+                        await write(out)
+                    self._log(web)
+                    if at < len(data):
+                        await stream.linger()
+                    break
+                if out is not None:
+                    if at < len(data):
+                        stream.post(out)
+                        if stream.queued_bytes > PIPELINED:
+                            await stream.drain()
+                    else:
+                        await write(out)
+                if request_log.level >= server.request_level or server.show:
+                    self._log(web)
+        except ParseError as error:
+            await self._refuse(error)
+        except Expired as error:
+            if error.status:
+                await self._refuse(error)
+        except (OSError, Disconnected):
+            pass                                # the client has gone
+        finally:
+            deadline.cancel()
+
+    async def _head(self, data, at, limits):
+        """Read on until a head is whole: (data, start, end), with end -1 when the client ended before. Raises ParseError."""
+        data = data[at:]
+        search = True
+        while True:
+            if search:
+                start, end = find_head(data, 0, limits)
+                if end >= 0:
+                    return data, start, end
+                data = data[start:]
+            if data and self.phase != HEAD:
+                self.phase = HEAD
+                self.deadline.set(self.stream.kernel.time + self.server.timeouts['parse'])
+            more = await self.stream.read()
+            if not more:
+                return b'', 0, -1
+            data += more
+            search = b'\n' in more or len(data) > limits.line
+
+    # What answers
+
+    def _unusual(self, web, data, end, limits):
+        """The handler when every request has to be looked at: the server redirects, traces or is stopping."""
+        if len(web.pairs) > limits.fields:
+            raise ParseError(431, f'more than {limits.fields} fields')
+        server = self.server
+        if server.show:
+            self._trace_request(web)
+        if server.stopping or self.requests >= server.limits['requests']:
+            self.closing = True
+        for rule in server.router.redirects:
+            url = rule.apply(web)
+            if url is not None:
+                web.route = server.router.routes[0]
+                return lambda web: web.redirect(url, rule.status)
+        target = server.router.find(web.path)
+        found = target.handlers.get(web.method) if target is not None and web.length == 0 else None
+        if found is None:
+            return self._route(web, target)
+        web.route = found[0]
+        return found[1]
+
+    def _route(self, web, target):
+        """The handler of a request with a body, or of one whose path or method has none of its own."""
+        router = self.server.router
+        web.route = router.routes[0] if target is None else target.route
+        method = web.method
+        if method not in router.known:
+            return _refusal(HttpError(501, f'the method {method[:40]} is not known here'))
+        if web.path == '*' or method == 'CONNECT':
+            allow = ', '.join(sorted(router.known - {'CONNECT', 'TRACE'}))
+            if method == 'OPTIONS':
+                return _options(allow)
+            return _refusal(HttpError(405, '', (('Allow', allow),)))
+        if target is None:
+            return not_found
+        found = target.handlers.get(method)
+        if found is None:
+            if method == 'OPTIONS':
+                return _options(target.allow)
+            return _refusal(HttpError(405, f'{method} is not allowed here', (('Allow', target.allow),)))
+        web.route, handler = found
+        if web.length > web.route.body:
+            return _refusal(web.reader.too_large(web.route.body))
+        return handler
+
+    def _failed(self, web, error):
+        """Make an error of a handler the answer. Returns False when none can be given any more."""
+        if isinstance(error, Disconnected):
+            return False
+        if not isinstance(error, (HttpError, Expired)):
+            log.exception(f'{web.method} {web.path} failed', error)
+        if web.started:
+            return False                        # the client sees that the answer is cut short
+        web.out = web.content_type = None
+        web.extra = b''
+        if isinstance(error, HttpError):
+            if error.close:
+                self.closing = True
+            web.answer_error(error.status, error.message, error.headers)
+        elif isinstance(error, Expired):
+            self.closing = True
+            web.answer_error(error.status, error.message)
+        else:
+            web.answer_error(500, 'the request could not be answered; the device\'s log says why')
+        return True
+
+    def persistence(self, web):
+        """The Connection field of an answer, as its head is made."""
+        if web.length and web.keep_alive and not web.reader.keepable():
+            web.keep_alive = False
+        if self.closing or not web.keep_alive:
+            web.keep_alive = False
+            return b'Connection: close\r\n'
+        return b'Connection: keep-alive\r\n' if web.version < 11 else b''
+
+    async def _refuse(self, error):
+        """Answer what could not be understood, then close."""
+        server = self.server
+        web = Web()
+        web.method, web.version, web.length, web.keep_alive, web.connection = 'GET', 11, 0, False, self
+        self.phase = BUSY
+        self.began = self.stream.kernel.time
+        web.answer_error(error.status, error.message, getattr(error, 'headers', ()))
+        if request_log.level >= server.request_level:
+            request_log.write(server.request_level, f'{self.stream.remote[0]} refused {error.status}: {error.message}')
+        self.trace_out(web.out, None)
+        try:
+            await self.stream.write(web.out)
+            await self.stream.linger()
+        except (OSError, Expired):
+            pass
+
+    # Time
+
+    def _expire(self):
+        """The deadline has passed: see what it means, and whether it was meant."""
+        kernel, server = self.stream.kernel, self.server
+        now = kernel.time
+        if self.phase == IDLE:
+            self.stream.abort()
+        elif self.phase == HEAD:
+            self.fiber.throw_in(Expired(408, f'no whole request within {server.timeouts["parse"]:g} s'))
+        else:
+            self._expire_busy(now)
+
+    def _expire_busy(self, now):
+        web, stream, idle = self.web, self.stream, self.server.timeouts['inactivity']
+        limit = float('inf')
+        if web is not None and web.route is not None and not web.started:
+            limit = self.began + web.route.timeout
+            if now >= limit:
+                late = web.reader is not None and not web.reader.done
+                self.fiber.throw_in(Expired(408 if late else 503, f'not done within {web.route.timeout:g} s'))
+                return
+        if stream.reader is not None or stream.writer is not None:
+            moved = (stream.sent, web.reader.received if web is not None and web.reader is not None else 0)
+            if moved == self.progress:
+                self.fiber.throw_in(Expired(408 if stream.reader is not None else 0, f'nothing moved for {idle:g} s'))
+                return
+            self.progress = moved
+        self.deadline.set(min(limit, now + idle))
+
+    # The log
+
+    def _log(self, web):
+        server = self.server
+        if request_log.level >= server.request_level:
+            size = len(web.out) - web.head_size if web.out is not None else '-'
+            took = (time.monotonic() - self.began) * 1000
+            request_log.write(server.request_level,
+                              f'{self.stream.remote[0]} {web.method} {web.target} {web.status} {size} {took:.1f} ms')
+        if server.show and web.out is not None:
+            self.trace_out(web.out[:web.head_size], web.out[web.head_size:])
+
+    def _trace_request(self, web):
+        if 'H' in self.server.show:
+            lines = [f'{web.method} {web.target} HTTP/1.{web.version - 10}', *(f'{name}: {value}' for name, value in web.pairs)]
+            log.info('request\n' + '\n'.join(lines))
+
+    def trace_in(self, data):
+        """Show a part of the request's body where `show` asks for it (B)."""
+        if 'B' in self.server.show:
+            log.info('request body\n' + data.decode('latin-1'))
+
+    def trace_out(self, head, body):
+        """Show the head (h) or a part of the body (b) of an answer where `show` asks for it."""
+        if head and 'h' in self.server.show:
+            log.info('response\n' + head.decode('latin-1').replace('\r', '').strip())
+        if body and 'b' in self.server.show:
+            log.info('response body\n' + body.decode('latin-1'))
+
+
+def _refusal(error):
+    def refuse(web):
+        raise error
+    return refuse
+
+
+def _options(allow):
+    def options(web):
+        web.set_header('Allow', allow)
+        web.answer(200, b'', b'')
+    return options
+

@@ -1,0 +1,331 @@
+"""Web: one request and its answer, as an action sees them.
+
+The request's parts are filled in by the parser (ioto.http.Request, of which Web is the kind that has an answer too). The answer
+leaves in one of two ways. What an action returns (a dict or list as JSON, a str as text, bytes) is put behind its head and sent in
+one piece by the connection. What it writes with `await web.write(…)` is streamed: the first write sends the head, with the
+Content-Length that was set or else chunked (to HTTP/1.0: until the close), and each further one waits until the client has room.
+
+The body of the request is read only as the action asks for it (body.py), so a slow action slows its client down.
+"""
+
+import json
+
+from ..http import HttpError, Request, encode_field
+from ..http.body import LAST_CHUNK, chunk
+from ..http.fields import Headers, format_cookie, parse_cookies
+from ..http.status import REASONS
+from ..http.uri import parse_form, parse_query
+from .body import Body, Disconnected
+
+JSON = b'Content-Type: application/json\r\n'
+TEXT = b'Content-Type: text/plain; charset=utf-8\r\n'
+BYTES = b'Content-Type: application/octet-stream\r\n'
+NO_BODY = {204, 304}
+RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these, or understands them
+
+to_json = json.JSONEncoder(separators=(',', ':'), ensure_ascii=False).encode
+
+
+class Web(Request):
+    """A request (`method path query headers cookies vars host remote secure`) and its answer (`status`, `set_header`, `write`).
+
+    `query` is the text behind the "?", `vars` its variables, to which `form()` adds those of the body. `user` and `session` are
+    None and {} for a client that has not signed in.
+    """
+
+    status = 200
+    user = None
+    route = None
+    out = None              # the whole answer as bytes, once it stands
+    head_size = 0           # how much of `out` is its head
+    started = False         # the head of a streamed answer has been sent
+    chunked_out = False
+    expected_out = None     # bytes that the streamed answer still has to have, by its Content-Length
+    finished = False
+    content_type = None
+    content_length = None
+    extra = b''             # fields set by the action, encoded
+    reader = None           # of the request's body
+    upload_limit = 0
+    _vars = _cookies = _headers = _session = None
+
+    # The request
+
+    @property
+    def headers(self):
+        """The request's fields: a dict that ignores the case of names; repeated ones are joined by ", "; `.all(name)` lists them."""
+        if self._headers is None:
+            self._headers = Headers(self.pairs)
+        return self._headers
+
+    @property
+    def cookies(self):
+        """The request's cookies, {name: value}."""
+        if self._cookies is None:
+            self._cookies = parse_cookies(self.fields.get('cookie', ''))
+        return self._cookies
+
+    @property
+    def vars(self):
+        """The variables of the query, and after `form()` also those of the body, {name: value}."""
+        if self._vars is None:
+            self._vars = parse_query(self.query)
+        return self._vars
+
+    @property
+    def session(self):
+        """Values that last as long as the session."""
+        if self._session is None:
+            self._session = {}
+        return self._session
+
+    @property
+    def remote(self):
+        """The client's address as text."""
+        return self.connection.stream.remote[0]
+
+    @property
+    def secure(self):
+        """Whether the connection is over TLS."""
+        return self.connection.stream.secure
+
+    def body(self):
+        """Return the request's body for `async for chunk in web.body()`: bytes as they arrive."""
+        if self.reader is None:
+            self.reader = Body(self, b'')
+        return self.reader
+
+    async def read(self, n=65536):
+        """Return up to n bytes of the request's body, b'' at its end."""
+        return await self.body().read(n)
+
+    async def read_all(self):
+        """Return the whole body. Raises HttpError 413 when it is larger than the route's `limits.buffer`, 415 when it is encoded."""
+        if self.fields.get('content-encoding', 'identity').lower() != 'identity':
+            raise HttpError(415, 'the body is encoded, which this resource does not understand',
+                            (('Accept-Encoding', 'identity'),))
+        if self.length > self.route.buffer:
+            raise self.body().too_large(self.route.buffer)
+        parts = []
+        size = 0
+        async for data in self.body():
+            size += len(data)
+            if size > self.route.buffer:
+                raise self.body().too_large(self.route.buffer)
+            parts.append(data)
+        return b''.join(parts)
+
+    async def text(self):
+        """Return the body as text, decoded by the charset of its Content-Type (UTF-8 by default). Raises HttpError 400, 413, 415."""
+        data = await self.read_all()
+        charset = 'utf-8'
+        kind = self.fields.get('content-type', '')
+        if 'charset=' in kind.lower():
+            charset = kind.lower().partition('charset=')[2].partition(';')[0].strip(' "')
+        try:
+            return data.decode(charset)
+        except LookupError:
+            raise HttpError(415, f'unknown charset {charset!r}') from None
+        except UnicodeDecodeError as error:
+            raise HttpError(400, f'the body is not {charset}: {error.reason} at byte {error.start}') from None
+
+    async def json(self):
+        """Return the value of the JSON body. Raises HttpError 400, 413, and 415 when it is declared to be a form."""
+        if self._kind() in ('application/x-www-form-urlencoded', 'multipart/form-data'):
+            raise HttpError(415, 'expected application/json', (('Accept', 'application/json'),))
+        data = await self.read_all()
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise HttpError(400, f'the body is not JSON: {error}') from None
+
+    async def form(self):
+        """Return the variables of a form body (application/x-www-form-urlencoded) and add them to `vars`. Raises HttpError 413, 415."""
+        if self._kind() not in ('application/x-www-form-urlencoded', ''):
+            raise HttpError(415, 'expected application/x-www-form-urlencoded', (('Accept', 'application/x-www-form-urlencoded'),))
+        found = parse_form(await self.read_all())
+        self.vars.update(found)
+        return found
+
+    def _kind(self):
+        return self.fields.get('content-type', '').partition(';')[0].strip().lower()
+
+    # The answer
+
+    def set_header(self, name, value):
+        """Set a field of the answer. Raises ValueError for a name or value that no field can have, and once the head is sent."""
+        if self.started:
+            raise ValueError(f'{name} comes too late: the head of the answer has been sent')
+        lower = name.lower()
+        if lower in RESERVED:
+            self._set_reserved(lower, name, value)
+        elif lower == 'content-type':
+            self.content_type = encode_field(name, value)
+        else:
+            prefix = name.encode('ascii', 'replace').lower() + b':'
+            kept = [line for line in self.extra.split(b'\r\n') if line and not line.lower().startswith(prefix)]
+            self.extra = b''.join(line + b'\r\n' for line in kept) + encode_field(name, value)
+
+    def _set_reserved(self, lower, name, value):
+        if lower == 'content-length' and str(value).isascii() and str(value).isdigit():
+            self.content_length = int(value)
+        elif lower == 'connection' and str(value).lower() == 'close':
+            self.keep_alive = False
+        else:
+            raise ValueError(f'{name} is the server\'s to set, not {value!r}')
+
+    def add_header(self, name, value):
+        """Add a field that may stand several times, such as Link."""
+        if self.started:
+            raise ValueError(f'{name} comes too late: the head of the answer has been sent')
+        self.extra += encode_field(name, value)
+
+    def set_cookie(self, name, value, **attributes):
+        """Set a cookie; attributes: path, max_age (seconds), http_only, secure, same_site, domain."""
+        self.add_header('Set-Cookie', format_cookie(name, value, **attributes))
+
+    async def redirect(self, url, status=302):
+        """Answer with a redirection to a URL or path."""
+        url = ''.join(c if '!' <= c <= '~' else ''.join(f'%{byte:02X}' for byte in c.encode()) for c in url)
+        self.status = status
+        self.add_header('Location', url)
+        self.answer(status, TEXT, f'{status} {REASONS.get(status, "")}\n{url}\n'.encode())
+
+    async def error(self, status, message=''):
+        """Answer with an error and say why."""
+        self.answer_error(status, message)
+
+    def answer_error(self, status, message='', headers=()):
+        """Make an error the answer; see `error`."""
+        self.connection.server.errors += 1
+        for name, value in headers:
+            self.add_header(name, value)
+        text = f'{status} {REASONS.get(status, "")}\n' + (f'{message}\n' if message else '')
+        self.answer(status, TEXT, text.encode('utf-8', 'replace'))
+
+    def answer(self, status, fields, body):
+        """Make the whole answer: encoded fields without Content-Length, and the body. The connection sends it."""
+        if self.started:
+            raise RuntimeError('the answer has already begun')
+        connection = self.connection
+        self.status = status
+        if self.extra:
+            fields += self.extra
+        if self.route is not None and self.route.fields:
+            fields += self.route.fields
+        if connection.closing or not self.keep_alive or self.version < 11 or self.length:
+            fields += connection.persistence(self)
+        if status in NO_BODY or status < 200:
+            head = b'%b%b\r\n' % (connection.server.opening(status), fields)
+            body = b''
+        else:
+            head = b'%b%bContent-Length: %d\r\n\r\n' % (connection.server.opening(status), fields, len(body))
+        self.head_size = len(head)
+        self.out = head if self.method == 'HEAD' else head + body
+
+    def answer_value(self, value):
+        """Make what an action returned the answer."""
+        kind = type(value)
+        if kind is dict or kind is list:
+            fields, body = JSON, to_json(value).encode('utf-8', 'surrogatepass')
+        elif kind is str:
+            fields, body = TEXT, value.encode('utf-8', 'surrogatepass')
+        elif value is None:
+            if self.status == 200:
+                self.status = 204
+            fields, body = b'', b''
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            fields, body = BYTES, bytes(value)
+        elif isinstance(value, str):
+            fields, body = TEXT, value.encode()
+        else:
+            fields, body = JSON, to_json(value).encode('utf-8', 'surrogatepass')
+        self.answer(self.status, self.content_type or fields, body)
+
+    # The streamed answer
+
+    def _begin(self):
+        """Make the head of a streamed answer."""
+        connection = self.connection
+        status = self.status
+        fields = (self.content_type or BYTES) + self.extra + self.route.fields
+        self.expected_out = self.content_length
+        if status not in NO_BODY:
+            if self.content_length is not None:
+                fields += b'Content-Length: %d\r\n' % self.content_length
+            elif self.version >= 11:
+                self.chunked_out = True
+                fields += b'Transfer-Encoding: chunked\r\n'
+            else:
+                self.keep_alive = False
+        fields += connection.persistence(self)
+        self.started = True
+        head = b'%b%b\r\n' % (connection.server.opening(status), fields)
+        connection.trace_out(head, None)
+        return head
+
+    async def write(self, data):
+        """Send a part of the answer: str (as UTF-8) or bytes. Returns when the client has room for more.
+
+        Raises Disconnected when the client has gone, ValueError for more than the Content-Length that was set.
+        """
+        if self.out is not None or self.finished:
+            raise RuntimeError('the answer is complete')
+        if isinstance(data, str):
+            if self.content_type is None and not self.started:
+                self.content_type = TEXT
+            data = data.encode('utf-8', 'surrogatepass')
+        stream = self.connection.stream
+        if not self.started:
+            stream.post(self._begin())
+        if data and self.method != 'HEAD' and self.status not in NO_BODY:
+            if self.expected_out is not None:
+                if len(data) > self.expected_out:
+                    raise ValueError(f'{len(data) - self.expected_out} bytes more than the Content-Length that was set')
+                self.expected_out -= len(data)
+            self.connection.trace_out(None, data)
+            if self.chunked_out:
+                data = chunk(data)
+        else:
+            data = b''
+        try:
+            await stream.write(data)
+        except OSError as error:
+            raise Disconnected(str(error)) from None
+
+    async def finish(self):
+        """End a streamed answer; done by itself when the action returns."""
+        if not self.started or self.finished:
+            return
+        self.finished = True
+        if self.method == 'HEAD' or self.status in NO_BODY:
+            return
+        if self.expected_out:
+            self.connection.closing = True
+            raise ValueError(f'the answer is {self.expected_out} bytes shorter than the Content-Length that was set')
+        if self.chunked_out:
+            try:
+                await self.connection.stream.write(LAST_CHUNK)
+            except OSError as error:
+                raise Disconnected(str(error)) from None
+
+    async def send_file(self, fields, descriptor, size):
+        """Answer 200 with encoded fields and `size` bytes of an open file, by sendfile."""
+        connection = self.connection
+        fields += self.extra + self.route.fields
+        fields += connection.persistence(self)
+        head = b'%b%bContent-Length: %d\r\n\r\n' % (connection.server.opening(200), fields, size)
+        if self.method == 'HEAD':
+            self.head_size = len(head)
+            self.out = head
+            return
+        self.started = self.finished = True
+        connection.trace_out(head, None)
+        stream = connection.stream
+        try:
+            stream.post(head)
+            sent = await stream.sendfile(descriptor, 0, size)
+        except OSError as error:
+            raise Disconnected(str(error)) from None
+        if sent != size:
+            raise Disconnected('the file became shorter while it was sent')

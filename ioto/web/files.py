@@ -1,0 +1,173 @@
+"""Documents: the files of one folder over HTTP.
+
+Nothing outside the folder is ever served: the path that arrives is decoded and normalised (ioto.http), hidden names (those that
+begin with a dot, except .well-known) do not exist, and the real path of what is opened must lie in the real path of the folder.
+
+Small files are kept in a bounded cache together with the ready-made fields of their answer, so a hot one costs a look-up and one
+send. An entry is compared with the file's size and time of change at most once a second. Large files go out with sendfile.
+Validators are a strong ETag of time and size, and Last-Modified; conditions are evaluated in RFC 9110 §13.2.2's order.
+"""
+
+import errno
+import os
+import stat
+from time import time
+
+from ..http import HttpError, encode_field
+from ..http.conditions import evaluate
+from ..http.dates import format_date
+from ..http.mime import type_of
+from ..http.uri import percent_encode
+from .routes import WebError, cache_control
+
+RECHECK = 1.0               # seconds that a cached file is trusted
+MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+
+
+class Document:
+    """A file in the cache."""
+
+    __slots__ = ('path', 'body', 'size', 'modified', 'etag', 'fields', 'checked', 'stamp')
+
+
+class Files:
+    """The documents of a folder. `config` is the `web` configuration."""
+
+    def __init__(self, folder, config, limits):
+        self.folder = os.path.realpath(folder)
+        if not os.path.isdir(self.folder):
+            raise WebError('web.documents', f'there is no folder {folder}')
+        self.index = config.get('index') or 'index.html'
+        self.types = {name.lstrip('.').lower(): value for name, value in (config.get('mime') or {}).items()}
+        self.rules = {name.lstrip('.').lower(): cache_control(value, f'web.cache.{name}')
+                      for name, value in (config.get('cache') or {}).items()}
+        self.capacity = limits['cache']
+        self.largest = limits['item']
+        self.documents = {}         # path of a request -> Document
+        self.held = 0               # bytes in the cache
+
+    def serve(self, web):
+        """Answer a GET or HEAD at once, or return a coroutine that does. Raises HttpError 403, 404."""
+        path = web.path
+        now = web.connection.stream.kernel.time
+        document = self.documents.get(path)
+        descriptor = None
+        if document is None or (now - document.checked > RECHECK and not self._still(document, now)):
+            document, descriptor = self._open(web)
+            if document is None:
+                return web.redirect(percent_encode(path) + '/' + (f'?{web.query}' if web.query else ''), 301)
+        fields = web.fields
+        status = 0
+        if 'if-none-match' in fields or 'if-modified-since' in fields or 'if-match' in fields or 'if-unmodified-since' in fields:
+            status = evaluate(web.method, fields, document.etag, document.modified)
+        if descriptor is not None:
+            if status == 0:
+                return self._send(web, document, descriptor)
+            os.close(descriptor)
+        if status == 412:
+            raise HttpError(412, 'the document is another version')
+        web.answer(status or 200, document.fields, document.body if not status else b'')
+
+    @staticmethod
+    async def _send(web, document, descriptor):
+        try:
+            await web.send_file(document.fields, descriptor, document.size)
+        finally:
+            os.close(descriptor)
+
+    def _still(self, document, now):
+        """Whether a cached document is what the file holds. One that is not leaves the cache."""
+        try:
+            found = os.stat(document.path)
+            if (found.st_mtime_ns, found.st_size, found.st_ino) == document.stamp:
+                document.checked = now
+                return True
+        except OSError:
+            pass
+        self.forget()
+        return False
+
+    def forget(self):
+        """Empty the cache."""
+        self.documents.clear()
+        self.held = 0
+
+    def _open(self, web):
+        """Return (Document, descriptor or None), or (None, None) for a folder that lacks its final slash."""
+        path = web.path
+        for segment in path.split('/'):
+            if segment[:1] == '.' and segment != '.well-known':
+                raise HttpError(404, 'no such document')
+        name = path[1:] + self.index if path.endswith('/') else path[1:]
+        try:
+            real = os.path.realpath(os.path.join(self.folder, name))
+            if real != self.folder and not real.startswith(self.folder.rstrip('/') + '/'):
+                raise HttpError(404, 'no such document')
+            kind = os.stat(real).st_mode
+            if stat.S_ISDIR(kind):
+                if path.endswith('/'):
+                    raise HttpError(404, 'no such document')
+                return None, None
+            if not stat.S_ISREG(kind):
+                raise HttpError(404, 'no such document')
+            descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (OSError, ValueError) as error:
+            code = getattr(error, 'errno', errno.EINVAL)
+            if code in MISSING:
+                raise HttpError(404, 'no such document') from None
+            if code in (errno.EACCES, errno.EPERM):
+                raise HttpError(403, 'the document may not be read') from None
+            raise
+        try:
+            document = self._document(web, real, name, descriptor)
+            if document.size > self.largest:
+                return document, descriptor
+            document.body = self._read(descriptor, document.size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if document.body is None:
+            raise HttpError(503, 'the document is being changed')
+        self._keep(path, document, web)
+        return document, None
+
+    def _document(self, web, real, name, descriptor):
+        found = os.fstat(descriptor)
+        document = Document()
+        document.path = real
+        document.body = None
+        document.size = found.st_size
+        document.modified = int(min(found.st_mtime, time()))           # RFC 9110 §8.8.2.1: not after Date
+        document.stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        document.etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+        document.checked = web.connection.stream.kernel.time
+        extension = name.rpartition('/')[2].rpartition('.')[2].lower() if '.' in name else ''
+        kind = self.types.get(extension) or type_of(name)
+        cache = web.route.cache or self.rules.get(extension) or self.rules.get('*')
+        document.fields = [('Content-Type', kind), ('Last-Modified', format_date(document.modified)), ('ETag', document.etag)]
+        if cache:
+            document.fields.append(('Cache-Control', cache))
+        document.fields = b''.join(encode_field(name, value) for name, value in document.fields)
+        return document
+
+    @staticmethod
+    def _read(descriptor, size):
+        parts = []
+        missing = size
+        while missing > 0:
+            data = os.read(descriptor, missing)
+            if not data:
+                return None
+            parts.append(data)
+            missing -= len(data)
+        return b''.join(parts)
+
+    def _keep(self, path, document, web):
+        size = len(document.body) + len(document.fields) + 512
+        if size > self.capacity:
+            return
+        if self.held + size > self.capacity:
+            self.forget()
+        self.documents[path] = document
+        self.held += size

@@ -1,0 +1,253 @@
+"""Routes: what answers a path.
+
+Routes are tried in the order of the configuration. A `match` that ends in "/" is a prefix, any other is exact, and a route without
+one matches all. The first that matches decides; routes with the very same `match` that follow it add their methods, so GET and
+POST of one path may be told apart, and no request slips past a restricted route to a laxer one below because of its method.
+
+A route's handler is 'file' (documents), 'action' (bound functions) or, when it names none, the action bound to the path if there is
+one and else the document. What was decided for a path is remembered as a `Target`, so each request costs one dictionary look-up.
+"""
+
+from ..http import encode_field
+from ..http.uri import percent_encode
+from ..runtime import units
+
+METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')         # of an action that names none
+READING = ('GET', 'HEAD')                                           # of a document
+KNOWN = {*METHODS, 'OPTIONS', 'TRACE', 'CONNECT'}                   # 405 where they are not allowed; others get 501
+REMEMBERED = 512                                                    # paths
+
+PROPERTIES = {'match', 'handler', 'methods', 'redirect', 'status', 'stream', 'cache', 'headers', 'limits', 'timeouts'}
+LATER = {'role', 'can', 'validate', 'xsrf'}
+
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class WebError(ValueError):
+    """A wrong property of the web configuration: `.property` is its name, `.message` what is wrong."""
+
+    def __init__(self, property, message):
+        super().__init__(f'{property}: {message}')
+        self.property = property
+        self.message = message
+
+
+class Route:
+    """One entry of `web.routes`."""
+
+    __slots__ = ('match', 'prefix', 'handler', 'methods', 'redirect', 'status', 'stream', 'cache', 'fields', 'body', 'buffer',
+                 'timeout')
+
+    def __init__(self, config, where, server):
+        for name in config:
+            if name in LATER and config[name]:
+                raise WebError(f'{where}.{name}', 'users and sessions are not part of this version, so nobody could pass this route')
+            if name not in PROPERTIES and name not in LATER:
+                raise WebError(f'{where}.{name}', f'unknown property, expected one of {", ".join(sorted(PROPERTIES))}')
+        self.match = config.get('match') or ''
+        if self.match and self.match[0] != '/':
+            raise WebError(f'{where}.match', f'expected a path that begins with "/", got {self.match!r}')
+        self.prefix = not self.match or self.match.endswith('/')
+        self.handler = config.get('handler')
+        if self.handler not in (None, 'file', 'action'):
+            raise WebError(f'{where}.handler', f"expected 'file' or 'action', got {self.handler!r}")
+        self.methods = methods(config.get('methods'), f'{where}.methods')
+        self.redirect = config.get('redirect')
+        self.status = redirect_status(config.get('status', 302), f'{where}.status')
+        self.stream = bool(config.get('stream'))
+        self.cache = cache_control(config['cache'], f'{where}.cache') if 'cache' in config else None
+        try:
+            self.fields = b''.join(encode_field(name, value) for name, value in (config.get('headers') or {}).items())
+        except ValueError as error:
+            raise WebError(f'{where}.headers', str(error)) from None
+        limits = config.get('limits') or {}
+        self.body = units.size(limits['body']) if 'body' in limits else server.limits['body']
+        self.buffer = units.size(limits['buffer']) if 'buffer' in limits else server.limits['buffer']
+        self.timeout = server.timeouts['request']
+        if 'request' in (config.get('timeouts') or {}):
+            self.timeout = units.seconds(config['timeouts']['request'])
+        if self.stream:
+            self.body = self.timeout = float('inf')
+
+    def matches(self, path):
+        return path.startswith(self.match) if self.prefix else path == self.match
+
+
+class Target:
+    """What answers a path: for each method the handler's coroutine function, with its route."""
+
+    __slots__ = ('handlers', 'allow', 'route')
+
+    def __init__(self, handlers, route):
+        self.handlers = handlers            # {method: (route, function(web))}
+        self.route = route                  # of the answer when no method fits
+        self.allow = ', '.join(sorted({*handlers, 'OPTIONS'}))
+
+
+class Router:
+    """The routes and the actions of a server."""
+
+    def __init__(self, server, config, files):
+        self.server = server
+        self.files = files
+        self.actions = {}                   # path -> (function, methods)
+        self.known = set(KNOWN)
+        self.remembered = {}
+        self.configure(config, files)
+
+    def configure(self, config, files):
+        """Take over the routes and redirections of a configuration; actions stay bound. Raises WebError."""
+        routes = [Route(entry, f'web.routes[{n}]', self.server) for n, entry in enumerate(config.get('routes') or [{}])]
+        redirects = [Redirect(entry, f'web.redirect[{n}]') for n, entry in enumerate(config.get('redirect') or [])]
+        self.routes, self.redirects, self.files = routes, redirects, files
+        for route in routes:
+            self.known.update(route.methods or ())
+        self.remembered.clear()
+
+    def bind(self, path, function, allowed=None):
+        """Bind a function to a path; a path that ends in "/" stands for all below it."""
+        if not path.startswith('/'):
+            raise ValueError(f'an action is bound to a path that begins with "/", not {path!r}')
+        allowed = methods(allowed, f'action {path}') or METHODS
+        self.known.update(allowed)
+        self.actions[path] = (function, allowed)
+        self.remembered.clear()
+
+    def unbind(self, path):
+        """Take an action away. Raises KeyError when there is none."""
+        del self.actions[path]
+        self.remembered.clear()
+
+    def find(self, path):
+        """Return the Target of a path, or None when no route matches."""
+        try:
+            return self.remembered[path]
+        except KeyError:
+            pass
+        target = self._decide(path)
+        if len(self.remembered) >= REMEMBERED:
+            self.remembered.clear()
+        self.remembered[path] = target
+        return target
+
+    def _action(self, path):
+        """The action of a path: the exact one, else the one of the longest prefix."""
+        found = self.actions.get(path)
+        while found is None and path:
+            path = path[:path.rfind('/', 0, -1) + 1]
+            found = self.actions.get(path)
+        return found
+
+    def _decide(self, path):
+        first = None
+        handlers = {}
+        for route in self.routes:
+            if first is None:
+                if not route.matches(path):
+                    continue
+                first = route
+            elif route.match != first.match:
+                continue
+            for method, handler in self._handlers(route, path):
+                handlers.setdefault(method, (route, handler))
+        return None if first is None else Target(handlers, first)
+
+    def _handlers(self, route, path):
+        if route.redirect:
+            handler, offered = redirector(route), METHODS
+        else:
+            action = self._action(path) if route.handler != 'file' else None
+            if action is not None:
+                handler, offered = action
+                if 'GET' in offered and 'HEAD' not in offered:
+                    offered = (*offered, 'HEAD')
+            elif route.handler == 'action' or self.files is None:
+                handler, offered = not_found, METHODS
+            else:
+                handler, offered = self.files.serve, READING
+        if route.methods:
+            allowed = {*route.methods, 'HEAD'} if 'GET' in route.methods else route.methods
+            offered = [method for method in offered if method in allowed]
+        return [(method, handler) for method in offered]
+
+
+def redirector(route):
+    """A handler that sends the client to the route's `redirect`."""
+    async def redirect(web):
+        await web.redirect(route.redirect, route.status)
+    return redirect
+
+
+async def not_found(web):
+    """The handler of a path that has neither action nor document."""
+    await web.error(404)
+
+
+class Redirect:
+    """One entry of `web.redirect`: requests for `from` (a path, exact or ending in "/", or a scheme such as 'http://', or
+    nothing for all) are sent to `to`: a path, a whole URL, or a scheme with an optional port ('https://', 'https://:4443'),
+    which keeps host, path and query."""
+
+    __slots__ = ('origin', 'to', 'status', 'scheme')
+
+    def __init__(self, config, where):
+        self.origin = config.get('from') or ''
+        self.to = config.get('to') or ''
+        self.status = redirect_status(config.get('status', 302), f'{where}.status')
+        if not self.to:
+            raise WebError(f'{where}.to', 'expected a path, a URL or a scheme such as "https://"')
+        scheme, colon, rest = self.to.partition('://')
+        self.scheme = scheme if colon and (not rest or rest[0] == ':') else None
+        if not self.scheme and not colon and self.to[0] != '/':
+            raise WebError(f'{where}.to', f'expected a path, a URL or a scheme such as "https://", got {self.to!r}')
+
+    def apply(self, web):
+        """Return the URL to send this request to, or None where the rule does not apply."""
+        origin = self.origin
+        rest = ''
+        if origin in ('http://', 'https://'):
+            if web.secure != (origin == 'https://'):
+                return None
+        elif origin.endswith('/') and origin != '/' and self.to.endswith('/') and web.path.startswith(origin):
+            rest = percent_encode(web.path[len(origin):])
+        elif origin and origin != web.path and not (origin.endswith('/') and origin != '/' and web.path.startswith(origin)):
+            return None
+        query = f'?{web.query}' if web.query else ''
+        if self.scheme:
+            if web.secure == (self.scheme == 'https') or not web.host:
+                return None
+            host = f'[{web.host}]' if ':' in web.host else web.host
+            return f'{self.scheme}://{host}{self.to.partition("://")[2]}{percent_encode(web.path)}{query}'
+        target = self.to + rest
+        if target.split('?')[0] == web.path:
+            return None
+        return target if '?' in target else target + query
+
+
+def redirect_status(status, where):
+    if status not in REDIRECTS:
+        raise WebError(where, f'expected one of {", ".join(map(str, REDIRECTS))}, got {status!r}')
+    return status
+
+
+def methods(names, where):
+    """Return method names as a tuple, None for none. Raises WebError where one is not an upper-case token."""
+    if not names:
+        return None
+    for name in names:
+        if not (isinstance(name, str) and name.isascii() and name.replace('-', '').isalpha() and name.isupper()):
+            raise WebError(where, f"expected methods such as 'GET' and 'POST', got {name!r}")
+    return tuple(names)
+
+
+def cache_control(value, where):
+    """Return a Cache-Control value of a time ('1 day' -> 'max-age=86400') or of directives as they stand ('no-cache')."""
+    if isinstance(value, str):
+        value = value.strip()
+        if not value or value[0].isalpha() and value not in ('never', 'infinite'):
+            return value
+    try:
+        seconds = units.seconds(value)
+    except (TypeError, ValueError):
+        raise WebError(where, f"expected a time such as '1 day' or Cache-Control directives, got {value!r}") from None
+    return f'max-age={int(min(seconds, 31536000))}'

@@ -1,0 +1,262 @@
+"""Server: listeners, limits, counters and the fields that every answer has.
+
+The status line, the Date of this second and the fixed fields are ready-made bytes, kept for each status for as long as the second
+lasts. There is no timer for that: the first answer of a new second makes them anew.
+"""
+
+import time
+
+from ..http import HeadLimits, encode_field
+from ..http.dates import format_date
+from ..http.status import STATUS_LINES
+from ..runtime import units
+from ..runtime.fiber import kernel
+from ..runtime.kernel import sleep
+from ..runtime.log import INFO, TRACE, Log
+from ..runtime.net import listen, split_address
+from .connection import BUSY, Connection
+from .files import Files
+from .routes import Router, WebError
+
+LIMITS = {
+    'body': 'unlimited',            # bytes of a request's body
+    'buffer': '1 MB',               # bytes of a body that text(), json() and form() hold in memory
+    'header': '16K',                # bytes of a request's head
+    'line': '8K',                   # bytes of the request line
+    'fields': 100,                  # fields of a request
+    'connections': 1000,            # open connections
+    'clientConnections': 'unlimited',   # open connections of one client address
+    'requests': 'unlimited',        # requests of one connection
+    'cache': '1 MB',                # bytes of documents held in memory
+    'item': '64K',                  # bytes of the largest of them
+}
+TIMEOUTS = {
+    'parse': '10 secs',             # for a head, from its first byte
+    'inactivity': '60 secs',        # between requests, and for a client that neither reads nor sends
+    'request': '5 mins',            # from the first byte of a request to the first of its answer
+    'tls': '10 secs',               # for the TLS handshake
+    'grace': '10 secs',             # for requests in hand when the server stops
+}
+HEADERS = {
+    'X-Content-Type-Options': 'nosniff',
+    'X-Frame-Options': 'SAMEORIGIN',
+    'Referrer-Policy': 'same-origin',
+    'Content-Security-Policy': "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'",
+}
+FULL = b'503 Service Unavailable\ntoo many connections\n'
+
+log = Log('web')
+
+
+class Server:
+    """An embedded web server. `config` holds the `web` properties; `resolve` turns a configured path into a real one."""
+
+    def __init__(self, config=None, resolve=str):
+        self.resolve = resolve
+        self.listeners = []
+        self.connections = set()
+        self.clients = {}               # address -> open connections
+        self.stopping = False
+        self.requests_before = 0        # by connections that have ended
+        self.bytes_before = 0
+        self.accepted = 0
+        self.errors = 0
+        self.openings = {}
+        self.next_second = 0.0
+        self.router = None
+        self.configure(config or {})
+
+    # Configuration
+
+    def configure(self, config):
+        """Take over a configuration, whole or not at all; listeners are untouched. Raises WebError with the property's name."""
+        limits = {name: self._measure(config, 'limits', name, default, units.size) for name, default in LIMITS.items()}
+        for name, old in (('cache', 'cache'), ('item', 'item')):
+            if old in (config.get('files') or {}):
+                limits[name] = units.size(config['files'][old])
+        timeouts = {name: self._measure(config, 'timeouts', name, default, units.seconds) for name, default in TIMEOUTS.items()}
+        common = dict(HEADERS)
+        common.update(config.get('headers') or {})
+        try:
+            fixed = b''.join(encode_field(name, value) for name, value in common.items() if value)
+        except ValueError as error:
+            raise WebError('web.headers', str(error)) from None
+        show = config.get('show') or ''
+        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None)
+        self.limits, self.timeouts = limits, timeouts
+        try:
+            files = Files(self.resolve(config['documents']), config, limits) if config.get('documents') else None
+            if self.router is None:
+                self.router = Router(self, config, files)
+            else:
+                self.router.configure(config, files)
+        except BaseException:
+            self.limits, self.timeouts = old
+            raise
+        self.config = config
+        self.head_limits = HeadLimits(int(min(limits['line'], limits['header'])), int(limits['header']), int(limits['fields']))
+        self.fixed = fixed
+        self.openings.clear()
+        self.request_level = INFO if config.get('log') else TRACE
+        self._show = show
+        self._settle()
+
+    reload = configure
+
+    @staticmethod
+    def _measure(config, group, name, default, convert):
+        value = (config.get(group) or {}).get(name, default)
+        try:
+            return convert(value)
+        except (TypeError, ValueError) as error:
+            raise WebError(f'web.{group}.{name}', str(error)) from None
+
+    def _settle(self):
+        """Whether requests may take the short way: nothing has to be looked at for each of them."""
+        self.plain = not (self._show or self.stopping or self.router.redirects or self.limits['requests'] < 1e9)
+
+    @property
+    def show(self):
+        """What of each exchange goes to the log: letters of H (request head), B (its body), h (response head), b (its body)."""
+        return self._show
+
+    @show.setter
+    def show(self, letters):
+        self._show = letters or ''
+        self._settle()
+
+    # Actions
+
+    def action(self, path, methods=None):
+        """Bind a function to a path: `@server.action('/api/hello')`. A path that ends in "/" stands for all below it.
+
+        The function gets a Web, may be plain or async, and returns a dict, list, str, bytes or None. methods: those it takes, by
+        default GET, HEAD, POST, PUT, PATCH and DELETE.
+        """
+        def bind(function):
+            self.router.bind(path, function, methods)
+            return function
+        return bind
+
+    def remove_action(self, path):
+        """Take the action of a path away. Raises KeyError when there is none."""
+        self.router.unbind(path)
+
+    # Life
+
+    async def start(self):
+        """Listen on all configured addresses, or on none. Raises OSError that names the address, WebError."""
+        addresses = self.config.get('listen') or ['http://:8080']
+        if isinstance(addresses, str):
+            addresses = [addresses]
+        try:
+            for n, address in enumerate(addresses):
+                self.listeners.append(await listen(self._address(address, f'web.listen[{n}]'), self._serve))
+        except BaseException:
+            for listener in self.listeners:
+                await listener.close()
+            self.listeners = []
+            raise
+
+    @staticmethod
+    def _address(text, where):
+        """What `listen` takes, of 'http://host:port' and the like."""
+        scheme, colon, rest = text.partition('://')
+        if not colon:
+            scheme, rest = 'http', text
+        if scheme == 'https':
+            raise WebError(where, 'listening with TLS is not part of this version; use http://')
+        if scheme != 'http':
+            raise WebError(where, f"expected an address such as 'http://127.0.0.1:8080', got {text!r}")
+        rest = rest.rstrip('/') if not rest.startswith('unix:') else rest
+        if not rest.startswith('unix:') and not rest.rpartition(']')[2].rpartition(':')[1]:
+            rest += ':80'
+        try:
+            split_address(rest)
+        except ValueError as error:
+            raise WebError(where, str(error)) from None
+        return rest
+
+    @property
+    def addresses(self):
+        """What this server listens on, as URLs."""
+        return [name if name.startswith('unix:') else f'http://{name}' for listener in self.listeners for name in listener.addresses]
+
+    async def stop(self, grace=None):
+        """Stop listening, close idle connections, and give requests in hand `grace` seconds (default: timeouts.grace) to end."""
+        self.stopping = True
+        self._settle()
+        for listener in self.listeners:
+            await listener.close()
+        self.listeners = []
+        for connection in list(self.connections):
+            connection.closing = True
+            if connection.phase != BUSY:
+                connection.stream.abort()
+        until = kernel().time + (self.timeouts['grace'] if grace is None else grace)
+        while self.connections and kernel().time < until:
+            await sleep(0.05)
+        fibers = [connection.fiber for connection in self.connections]
+        if fibers:
+            log.info(f'{len(fibers)} connections were cut off after the grace period')
+        for fiber in fibers:
+            fiber.cancel()
+        for fiber in fibers:
+            await fiber.join()
+        self.stopping = False
+        self._settle()
+
+    async def _serve(self, stream):
+        client = stream.remote[0]
+        count = self.clients.get(client, 0)
+        self.accepted += 1
+        if len(self.connections) >= self.limits['connections'] or count >= self.limits['clientConnections']:
+            self.errors += 1
+            await stream.write(b'%bContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\nConnection: close\r\n'
+                               b'Content-Length: %d\r\n\r\n%b' % (self.opening(503), len(FULL), FULL))
+            await stream.linger(1.0)
+            return
+        connection = Connection(self, stream)
+        self.connections.add(connection)
+        self.clients[client] = count + 1
+        try:
+            await connection.run()
+        finally:
+            self.connections.discard(connection)
+            self.requests_before += connection.requests
+            self.bytes_before += stream.sent
+            if self.clients[client] == 1:
+                del self.clients[client]
+            else:
+                self.clients[client] -= 1
+            connection.web = None
+
+    # Counters
+
+    @property
+    def stats(self):
+        """Counters since the start: requests, errors, connections accepted and open, requests in hand, bytes sent."""
+        return {
+            'requests': self.requests_before + sum(connection.requests for connection in self.connections),
+            'errors': self.errors,
+            'accepted': self.accepted,
+            'connections': len(self.connections),
+            'active': sum(connection.phase == BUSY for connection in self.connections),
+            'bytes_out': self.bytes_before + sum(connection.stream.sent for connection in self.connections),
+        }
+
+    # Answers
+
+    def opening(self, status):
+        """The first bytes of an answer: status line, Date and the fields that every answer has."""
+        now = kernel().time
+        if now >= self.next_second:
+            second = time.time()
+            self.next_second = now + 1 - second % 1
+            self.openings = {}
+            self.date = b'Date: %b\r\n' % format_date(second).encode()
+        found = self.openings.get(status)
+        if found is None:
+            line = STATUS_LINES.get(status) or b'HTTP/1.1 %d \r\n' % status
+            found = self.openings[status] = line + self.date + self.fixed
+        return found

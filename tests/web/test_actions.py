@@ -1,0 +1,469 @@
+"""Actions: what they get, what they return, and what happens when they fail."""
+
+import json
+
+import pytest
+
+from ioto import runtime
+from ioto.http import HttpError
+from ioto.web import WebError
+
+from .support import connect, read_answer, serve
+
+
+def post(path, body, **fields):
+    lines = [f'POST {path} HTTP/1.1', 'Host: test', f'Content-Length: {len(body)}']
+    lines += [f'{name.replace("_", "-")}: {value}' for name, value in fields.items()]
+    return '\r\n'.join([*lines, '', '']).encode() + body
+
+
+@pytest.mark.parametrize('value, kind, body', [
+    ({'a': [1, 'ä']}, 'application/json', '{"a":[1,"ä"]}'.encode()),
+    ([1, None], 'application/json', b'[1,null]'),
+    ('text ä', 'text/plain; charset=utf-8', 'text ä'.encode()),
+    (b'\0\1', 'application/octet-stream', b'\0\1'),
+    (bytearray(b'x'), 'application/octet-stream', b'x'),
+    (7, 'application/json', b'7'),
+    (True, 'application/json', b'true'),
+])
+@pytest.mark.parametrize('plain', [False, True])
+def test_what_an_action_returns_is_the_answer(value, kind, body, plain):
+    async def asynchronous(web):
+        return value
+
+    async def main(client, server):
+        answer = await client.ask('GET /a')
+        assert (answer.status, answer.fields['content-type'], answer.body) == (200, kind, body)
+        answer = await client.ask('HEAD /a')
+        assert answer.fields['content-length'] == str(len(body))
+    serve(main, actions={'/a': (lambda web: value) if plain else asynchronous})
+
+
+def test_nothing_returned_is_204_without_a_body():
+    async def main(client, server):
+        answer = await client.ask('GET /a')
+        assert answer.status == 204 and 'content-length' not in answer.fields
+        assert (await client.ask('GET /a')).status == 204
+    serve(main, actions={'/a': lambda web: None})
+
+
+def test_status_and_fields():
+    async def action(web):
+        web.status = 201
+        web.set_header('X-One', 'first')
+        web.set_header('x-one', 'second')
+        web.add_header('Link', '<a>')
+        web.add_header('Link', '<b>')
+        web.set_header('Content-Type', 'text/csv')
+        web.set_cookie('name', 'value', max_age=60, http_only=True)
+        return 'a,b'
+
+    async def main(client, server):
+        answer = await client.ask('GET /a')
+        head = answer.raw_head.decode()
+        assert answer.status == 201 and answer.fields['content-type'] == 'text/csv'
+        assert 'first' not in head and head.lower().count('x-one: second') == 1 and head.count('Link: ') == 2
+        assert 'name=value' in answer.fields['set-cookie'] and 'HttpOnly' in answer.fields['set-cookie']
+    serve(main, actions={'/a': action})
+
+
+@pytest.mark.parametrize('name, value', [('X', 'a\r\nSet-Cookie: x'), ('X', 'a\nb'), ('X', 'a\0b'), ('X y', 'a'), ('', 'a'),
+                                         ('Transfer-Encoding', 'gzip'), ('Content-Length', '-1'), ('Date', 'now')])
+def test_fields_that_would_break_the_answer_are_refused(name, value):
+    seen = []
+
+    async def action(web):
+        with pytest.raises(ValueError):
+            web.set_header(name, value)
+        seen.append(True)
+        return 'ok'
+
+    async def main(client, server):
+        assert (await client.ask('GET /a')).body == b'ok'
+    serve(main, actions={'/a': action})
+    assert seen
+
+
+def test_what_an_action_sees_of_the_request():
+    async def action(web):
+        return {'method': web.method, 'path': web.path, 'query': web.query, 'vars': web.vars, 'agent': web.headers['User-Agent'],
+                'has': 'x-none' in web.headers, 'cookies': web.cookies, 'host': web.host, 'remote': web.remote,
+                'secure': web.secure, 'user': web.user}
+
+    async def main(client, server):
+        answer = await client.ask(b'GET /a%20b/c?x=1&y=%C3%A4&x=2 HTTP/1.1\r\nHost: Test:80\r\nUser-Agent: me\r\nCookie: a=b; c=d\r\n\r\n')
+        assert json.loads(answer.body) == {
+            'method': 'GET', 'path': '/a b/c', 'query': 'x=1&y=%C3%A4&x=2', 'vars': {'x': '2', 'y': 'ä'}, 'agent': 'me',
+            'has': False, 'cookies': {'a': 'b', 'c': 'd'}, 'host': 'test', 'remote': '127.0.0.1', 'secure': False, 'user': None}
+    serve(main, actions={'/a b/': action})
+
+
+def test_the_longest_prefix_and_then_the_exact_path_win():
+    async def main(client, server):
+        for path, expected in (('/api/', b'api'), ('/api/x', b'api'), ('/api/v1/', b'v1'), ('/api/v1/y', b'v1'), ('/api/v1/z', b'z')):
+            assert (await client.ask(f'GET {path}')).body == expected, path
+        assert (await client.ask('GET /api')).status == 404
+    serve(main, actions={'/api/': lambda web: 'api', '/api/v1/': lambda web: 'v1', '/api/v1/z': lambda web: 'z'})
+
+
+def test_methods_of_an_action():
+    async def main(client, server):
+        server.action('/only', methods=['PUT'])(lambda web: 'put')
+        answer = await client.ask('GET /only')
+        assert answer.status == 405 and answer.fields['allow'] == 'OPTIONS, PUT'
+        answer = await client.ask('OPTIONS /only')
+        assert answer.status == 200 and answer.fields['allow'] == 'OPTIONS, PUT'
+        assert (await client.ask('BREW /only')).status == 501
+        server.remove_action('/only')
+        assert (await client.ask('PUT /only')).status == 404
+    serve(main)
+
+
+def test_json_text_and_form_bodies():
+    async def both(web):
+        if web.path == '/json':
+            return {'got': await web.json()}
+        if web.path == '/text':
+            return await web.text()
+        await web.form()
+        return web.vars
+
+    async def main(client, server):
+        assert (await client.ask(post('/json', b'{"a": 1}'))).body == b'{"got":{"a":1}}'
+        assert (await client.ask(post('/text', 'ä'.encode('latin-1'), Content_Type='text/plain; charset=latin-1'))).body == 'ä'.encode()
+        kind = 'application/x-www-form-urlencoded'
+        answer = await client.ask(post('/form?q=1', b'a=b+c&d=%26', Content_Type=kind))
+        assert json.loads(answer.body) == {'q': '1', 'a': 'b c', 'd': '&'}
+        for path, body, fields, status in (
+                ('/json', b'{', {}, 400), ('/json', b'\xff', {}, 400), ('/json', b'[' * 100000, {}, 400),
+                ('/json', b'a=b', {'Content_Type': kind}, 415), ('/text', b'\xff', {}, 400),
+                ('/text', b'x', {'Content_Type': 'text/plain; charset=none'}, 415), ('/text', b'x', {'Content_Encoding': 'gzip'}, 415),
+                ('/form', b'{}', {'Content_Type': 'application/json'}, 415)):
+            assert (await client.ask(post(path, body, **fields))).status == status, (path, body[:20])
+        assert (await client.ask(post('/json', b'1'))).body == b'{"got":1}'
+    serve(main, actions={'/json': both, '/text': both, '/form': both})
+
+
+@pytest.mark.parametrize('chunked', [False, True])
+def test_bodies_over_the_limits_get_413_and_the_connection_closes(chunked):
+    async def action(web):
+        return str(len(await web.read_all()))
+
+    def request(size):
+        if not chunked:
+            return post('/a', b'x' * size)
+        return b'POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n' + b'%x\r\n%b\r\n0\r\n\r\n' % (size, b'x' * size)
+
+    async def main(client, server):
+        assert (await client.ask(request(1000))).body == b'1000'
+        answer = await client.ask(request(3000))
+        assert answer.status == 413 and answer.fields['connection'] == 'close'
+        assert await client.closed()
+    serve(main, {'limits': {'body': 2000}}, {'/a': action})
+    serve(main, {'limits': {'buffer': '2000 bytes'}}, {'/a': action})
+    serve(main, {'routes': [{'match': '/a', 'limits': {'body': 2000}}]}, {'/a': action})
+
+
+def test_reading_a_body_in_pieces():
+    async def action(web):
+        parts = [await web.read(3), await web.read(3)]
+        async for data in web.body():
+            parts.append(data)
+        return [part.decode() for part in parts] + [(await web.read()).decode()]
+
+    async def main(client, server):
+        assert json.loads((await client.ask(post('/a', b'abcdefgh'))).body) == ['abc', 'def', 'gh', '']
+    serve(main, actions={'/a': action})
+
+
+def test_an_unread_body_is_dropped_or_ends_the_connection():
+    async def main(client, server):
+        assert (await client.ask(post('/a', b'GET /b HTTP/1.1\r\n' * 1000))).body == b'a'
+        assert (await client.ask('GET /a')).body == b'a'
+        answer = await client.ask(b'POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nxxx')
+        assert answer.fields['connection'] == 'close' and await client.closed()
+    serve(main, actions={'/a': lambda web: 'a'})
+
+
+def test_a_slow_reader_slows_its_client_down():
+    """The unread body stays with the client: the server takes no more than socket buffers."""
+    release = runtime.Event()
+    taken = []
+
+    async def action(web):
+        async for data in web.body():
+            taken.append(len(data))
+            await release.wait()
+        return str(sum(taken))
+
+    async def main(client, server):
+        total = 30_000_000
+        await client.stream.write(b'POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % total)
+        fiber = runtime.spawn(client.stream.write(b'x' * total))
+        await runtime.sleep(0.1)
+        assert not fiber.done and sum(taken) < 200_000
+        release.set()
+        await fiber.join()
+        assert (await read_answer(client.stream)).body == b'%d' % total
+    serve(main, actions={'/a': action})
+
+
+def test_100_continue_is_sent_when_the_action_reads():
+    async def reads(web):
+        return await web.text()
+
+    async def refuses(web):
+        raise HttpError(403, 'not you')
+
+    async def main(client, server):
+        head = b'POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n'
+        await client.stream.write(head % b'/reads')
+        assert await client.stream.read_until(b'\r\n\r\n') == b'HTTP/1.1 100 Continue\r\n\r\n'
+        await client.stream.write(b'hello')
+        assert (await read_answer(client.stream)).body == b'hello'
+        await client.stream.write(head % b'/reads' + b'hello')
+        answer = await read_answer(client.stream)
+        if answer.status == 100:
+            answer = await read_answer(client.stream)
+        assert answer.body == b'hello'
+        answer = await client.ask(head % b'/refuses')
+        assert answer.status == 403 and answer.fields['connection'] == 'close' and await client.closed()
+    serve(main, actions={'/reads': reads, '/refuses': refuses})
+
+
+def test_streamed_answers():
+    async def chunked(web):
+        web.set_header('Content-Type', 'text/plain')
+        for n in range(3):
+            await web.write(f'{n},')
+
+    async def sized(web):
+        web.set_header('Content-Length', 6)
+        await web.write(b'abc')
+        await web.write(b'def')
+
+    async def main(client, server):
+        answer = await client.ask('GET /chunked')
+        assert answer.body == b'0,1,2,' and answer.fields['transfer-encoding'] == 'chunked'
+        answer = await client.ask('GET /sized')
+        assert answer.body == b'abcdef' and answer.fields['content-length'] == '6'
+        answer = await client.ask('HEAD /chunked')
+        assert answer.status == 200
+        answer = await client.ask('HEAD /sized')
+        assert answer.fields['content-length'] == '6'
+        await client.stream.write(b'GET /chunked HTTP/1.0\r\n\r\n')
+        answer = await read_answer(client.stream)
+        assert answer.body == b'0,1,2,' and 'transfer-encoding' not in answer.fields and answer.fields['connection'] == 'close'
+    serve(main, actions={'/chunked': chunked, '/sized': sized})
+
+
+@pytest.mark.parametrize('length, parts', [(3, [b'abcd']), (3, [b'ab'])])
+def test_a_streamed_answer_of_the_wrong_length_is_cut_never_padded(length, parts):
+    async def action(web):
+        web.set_header('Content-Length', length)
+        for part in parts:
+            await web.write(part)
+
+    async def main(client, server):
+        await client.stream.write(b'GET /a HTTP/1.1\r\nHost: x\r\n\r\n')
+        data = b''
+        while more := await client.stream.read():
+            data += more
+        assert len(data.partition(b'\r\n\r\n')[2]) < length
+    serve(main, actions={'/a': action})
+
+
+def test_an_error_after_the_head_cuts_the_answer_short():
+    async def action(web):
+        await web.write('begun')
+        raise ValueError('late')
+
+    async def main(client, server):
+        await client.stream.write(b'GET /a HTTP/1.1\r\nHost: x\r\n\r\n')
+        data = b''
+        while more := await client.stream.read():
+            data += more
+        assert b'begun' in data and not data.endswith(b'0\r\n\r\n')
+    serve(main, actions={'/a': action})
+
+
+def test_errors_and_redirects():
+    async def fails(web):
+        web.set_header('X-Half', 'done')
+        raise ValueError('secret detail')
+
+    async def refuses(web):
+        raise HttpError(409, 'already there', (('Retry-After', '5'),))
+
+    async def says(web):
+        await web.error(404, 'why')
+
+    async def moves(web):
+        await web.redirect('/nëw place?a=b')
+
+    async def main(client, server):
+        answer = await client.ask('GET /fails')
+        assert answer.status == 500 and b'secret' not in answer.body and 'x-half' not in answer.fields
+        answer = await client.ask('GET /refuses')
+        assert answer.status == 409 and b'already there' in answer.body and answer.fields['retry-after'] == '5'
+        answer = await client.ask('GET /says')
+        assert answer.status == 404 and b'why' in answer.body
+        answer = await client.ask('GET /moves')
+        assert answer.status == 302 and answer.fields['location'] == '/n%C3%ABw%20place?a=b'
+        assert server.stats['errors'] == 3
+    serve(main, actions={'/fails': fails, '/refuses': refuses, '/says': says, '/moves': moves})
+
+
+def test_pipelined_answers_come_in_order_in_few_writes_and_a_slow_one_holds_back_only_those_behind_it():
+    release = runtime.Event()
+
+    async def slow(web):
+        await release.wait()
+        return 'slow'
+
+    async def main(client, server):
+        one = b'GET /%d HTTP/1.1\r\nHost: x\r\n\r\n'
+        await client.stream.write(b''.join(one % n for n in range(100)))
+        for n in range(100):
+            assert (await read_answer(client.stream)).body == b'/%d' % n
+        await client.stream.write(one % 1 + b'GET /slow HTTP/1.1\r\nHost: x\r\n\r\n' + one % 2)
+        assert (await read_answer(client.stream)).body == b'/1'
+        release.set()
+        assert (await read_answer(client.stream)).body == b'slow'
+        assert (await read_answer(client.stream)).body == b'/2'
+    serve(main, actions={'/': lambda web: web.path, '/slow': slow})
+
+
+def test_routes_in_order():
+    config = {'routes': [
+        {'match': '/a', 'methods': ['GET'], 'headers': {'X-Route': 'first'}}, {'match': '/a', 'methods': ['POST'], 'handler': 'action'},
+        {'match': '/gone/', 'redirect': '/new', 'status': 308}, {'match': '/api/', 'handler': 'action'}]}
+
+    async def main(client, server):
+        answer = await client.ask('GET /a')
+        assert answer.body == b'GET' and answer.fields['x-route'] == 'first'
+        answer = await client.ask(post('/a', b''))
+        assert answer.body == b'POST' and 'x-route' not in answer.fields
+        answer = await client.ask('DELETE /a')
+        assert answer.status == 405 and answer.fields['allow'] == 'GET, HEAD, OPTIONS, POST'
+        answer = await client.ask('GET /gone/x')
+        assert answer.status == 308 and answer.fields['location'] == '/new'
+        assert (await client.ask('GET /api/none')).status == 404
+        assert (await client.ask('GET /b')).status == 404
+    serve(main, config, {'/a': lambda web: web.method, '/b': lambda web: 'no route leads here'})
+
+
+@pytest.mark.parametrize('rule, request_target, location', [
+    ({'from': '/old', 'to': '/new'}, '/old?x=1', '/new?x=1'),
+    ({'from': '/old/', 'to': '/new/'}, '/old/a%20b', '/new/a%20b'),
+    ({'from': '/old', 'to': 'http://other.example/x'}, '/old', 'http://other.example/x'),
+    ({'to': 'https://'}, '/a/b?c=d', 'https://test/a/b?c=d'),
+    ({'from': 'http://', 'to': 'https://:4443', 'status': 301}, '/a', 'https://test:4443/a'),
+    ({'from': '/old', 'to': '/new'}, '/other', None),
+    ({'from': 'https://', 'to': '/x'}, '/other', None),
+])
+def test_redirections(rule, request_target, location):
+    async def main(client, server):
+        answer = await client.ask(f'GET {request_target}')
+        if location is None:
+            assert answer.status == 200
+        else:
+            assert answer.status == rule.get('status', 302) and answer.fields['location'] == location
+    serve(main, {'redirect': [rule]}, {'/other': lambda web: 'here'})
+
+
+@pytest.mark.parametrize('config, name', [
+    ({'routes': [{'match': 'a'}]}, 'web.routes[0].match'), ({'routes': [{}, {'handler': 'cgi'}]}, 'web.routes[1].handler'),
+    ({'routes': [{'methods': ['get']}]}, 'web.routes[0].methods'), ({'routes': [{'can': 'edit'}]}, 'web.routes[0].can'),
+    ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
+    ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
+    ({'headers': {'X': 'a\nb'}}, 'web.headers'), ({'documents': '/nowhere'}, 'web.documents'),
+    ({'listen': ['ftp://x']}, 'web.listen[0]'), ({'cache': {'html': '1 fortnight'}}, 'web.cache.html'),
+])
+def test_a_wrong_property_is_named(config, name, tmp_path):
+    config = {'documents': str(tmp_path), **config}
+
+    async def main(client, server):
+        pytest.fail('started')
+    with pytest.raises(WebError) as caught:
+        serve(main, config)
+    assert caught.value.property == name
+
+
+def test_security_fields_are_there_and_can_be_changed():
+    async def main(client, server):
+        fields = (await client.ask('GET /a')).fields
+        assert fields['x-content-type-options'] == 'nosniff' and fields['x-frame-options'] == 'DENY'
+        assert 'referrer-policy' not in fields and fields['x-mine'] == 'yes' and 'server' not in fields
+        assert "default-src 'self'" in fields['content-security-policy']
+    serve(main, {'headers': {'X-Frame-Options': 'DENY', 'Referrer-Policy': '', 'X-Mine': 'yes'}}, {'/a': lambda web: 'a'})
+
+
+def test_reload_changes_routes_and_keeps_connections_and_a_bad_one_changes_nothing():
+    async def main(client, server):
+        assert (await client.ask('GET /a')).status == 200
+        server.reload({'routes': [{'match': '/b'}]})
+        assert (await client.ask('GET /a')).status == 404
+        with pytest.raises(WebError):
+            server.reload({'routes': [{'match': 'wrong'}], 'limits': {'body': 5}})
+        assert server.limits['body'] > 5 and (await client.ask('GET /a')).status == 404
+    serve(main, actions={'/a': lambda web: 'a'})
+
+
+def test_connection_limits():
+    async def main(client, server):
+        assert (await client.ask('GET /a')).status == 200
+        second = await connect(server)
+        assert (await second.ask('GET /a')).status == 200
+        third = await connect(server)
+        answer = await read_answer(third.stream)
+        assert answer.status == 503 and await third.closed()
+        await second.stream.close()
+        await third.stream.close()
+        await runtime.sleep(0.05)
+        fourth = await connect(server)
+        assert (await fourth.ask('GET /a')).status == 200
+        await fourth.stream.close()
+    serve(main, {'limits': {'connections': 2}}, {'/a': lambda web: 'a'})
+    serve(main, {'limits': {'clientConnections': 2}}, {'/a': lambda web: 'a'})
+
+
+def test_requests_of_one_connection_are_limited():
+    async def main(client, server):
+        assert 'connection' not in (await client.ask('GET /a')).fields
+        assert (await client.ask('GET /a')).fields['connection'] == 'close'
+        assert await client.closed()
+    serve(main, {'limits': {'requests': 2}}, {'/a': lambda web: 'a'})
+
+
+def test_show_writes_heads_and_bodies_to_the_log():
+    heard = []
+
+    async def echo(web):
+        return await web.text()
+
+    async def main(client, server):
+        await client.ask(post('/a', b'the body', X_Mark='seen'))
+        await client.ask('GET /b')
+    runtime.log.add_sink(sink := lambda _time, _kind, _source, message: heard.append(message))
+    try:
+        serve(main, {'show': 'HhBb'}, {'/a': echo, '/b': lambda web: 'plain'})
+    finally:
+        runtime.log.remove_sink(sink)
+    text = '\n'.join(heard)
+    assert 'X-Mark: seen' in text and 'request body' in text and 'HTTP/1.1 200 OK' in text and 'response body' in text
+
+
+def test_the_request_log_has_a_line_for_each_request():
+    heard = []
+
+    async def main(client, server):
+        await client.ask('GET /a?b=c')
+        await client.ask('GET /none')
+    runtime.log.add_sink(sink := lambda _time, _kind, source, message: heard.append((source, message)))
+    try:
+        serve(main, {'log': True}, {'/a': lambda web: 'four'})
+    finally:
+        runtime.log.remove_sink(sink)
+    lines = [message for source, message in heard if source == 'request']
+    assert len(lines) == 2 and lines[0].startswith('127.0.0.1 GET /a?b=c 200 4 ') and ' 404 ' in lines[1]
