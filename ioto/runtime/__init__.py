@@ -11,26 +11,32 @@
     runtime.run(main)
 
 `kernel` is the scheduler, `scopes` time-outs and task groups, `sync` what fibers wait for, `threads` what would block, `stream`,
-`net` and `tls` the sockets, `events` named signals between parts of an agent; `log`, `cron` and `units` are used as modules.
+`listener`, `dial` and `tls` the sockets, `events` named signals between parts of an agent; `log`, `cron` and `units` are used as
+modules. What a web server needs no part of (dial, threads, cron) is imported when it is first asked for.
 """
 
 from . import log, units
 from .events import signal, unwatch, watch
 from .fiber import Cancelled, Fiber
 from .kernel import current, now, on_signal, run, sleep, spawn
-from .net import connect, listen, start_tls
+from .listener import listen
 from .scopes import TaskGroup, timeout
 from .stream import IncompleteRead, LimitExceeded, Stream
 from .sync import Event, Lock, Queue, QueueEmpty, QueueFull, Semaphore
-from .threads import to_thread
 
 __all__ = ['Cancelled', 'Event', 'Fiber', 'IncompleteRead', 'LimitExceeded', 'Lock', 'Queue', 'QueueEmpty', 'QueueFull', 'Semaphore',
            'Stream', 'TaskGroup', 'connect', 'cron', 'current', 'listen', 'log', 'now', 'on_signal', 'run', 'signal', 'sleep',
            'spawn', 'start_tls', 'timeout', 'to_thread', 'units', 'unwatch', 'watch']
 
 
+LATER = {'connect': 'dial', 'start_tls': 'dial', 'to_thread': 'threads'}
+
+
 def __getattr__(name):
+    from importlib import import_module
     if name == 'cron':
-        from importlib import import_module
         return import_module('.cron', __name__)
-    raise AttributeError(f'module {__name__} has no attribute {name}')
+    if name not in LATER:
+        raise AttributeError(f'module {__name__} has no attribute {name}')
+    found = globals()[name] = getattr(import_module(f'.{LATER[name]}', __name__), name)
+    return found

@@ -5,7 +5,7 @@ emptied the socket, so the next one waits first and saves a call that would fail
 and returns when all is with the kernel; `post` queues, and what was posted within one turn leaves in one send at its end.
 
 Only one fiber may read at a time. Writes of several fibers are kept whole and in order. A stream over TLS (tls.py) differs in
-the three methods `receive`, `transmit` and `wait_for`.
+the methods `receive` and `transmit` and the waits for them.
 """
 
 import os
@@ -70,9 +70,8 @@ class Stream(Waitable):
         except BlockingIOError:
             return 0
 
-    async def wait_for(self, direction):
-        """Wait until `receive` ('r') or `transmit` ('w') may go on."""
-        await (self.readable() if direction == 'r' else self.writable())
+    await_receive = Waitable.readable       # wait until `receive` may go on
+    await_transmit = Waitable.writable
 
     # Reading
 
@@ -86,7 +85,7 @@ class Stream(Waitable):
             self.ahead = data[n:]
             return data[:n]
         if self.empty:
-            await self.wait_for('r')
+            await self.await_receive()
         while True:
             data = self.receive(n)
             if data is not None:
@@ -96,7 +95,7 @@ class Stream(Waitable):
                 if kernel.budget < 0:
                     await kernel.checkpoint()
                 return data
-            await self.wait_for('r')
+            await self.await_receive()
 
     async def read_exactly(self, n):
         """Return exactly n bytes. Raises IncompleteRead (an EOFError) when the stream ends before."""
@@ -179,7 +178,21 @@ class Stream(Waitable):
                 view = view[n:]
                 await self.kernel.checkpoint()
             else:
-                await self.wait_for('w')
+                await self.await_transmit()
+
+    def offer(self, data):
+        """Send what the socket takes at once and queue the rest. Returns whether there is none; if there is, `drain` waits for it.
+
+        `write` without the cost of a coroutine, for who sends one small answer after another. Raises OSError.
+        """
+        if self.queued is None and self.lock is None:
+            n = self.transmit(data)
+            self.sent += n
+            if n == len(data):
+                return True
+            data = data[n:]
+        self.post(data)
+        return False
 
     def post(self, data):
         """Queue bytes to leave by the end of this turn, together with all else that is posted in it. See `drain`."""

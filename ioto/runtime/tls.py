@@ -137,9 +137,13 @@ class TlsStream(Stream):
             self.empty = False          # decrypted already, so the poller would not report it
         return data
 
-    async def wait_for(self, direction):
-        direction, self.wants = self.wants or direction, None
-        await (self.readable() if direction == 'r' else self.writable())
+    async def await_receive(self):
+        wants, self.wants = self.wants, None
+        await (self.writable() if wants == 'w' else self.readable())
+
+    async def await_transmit(self):
+        wants, self.wants = self.wants, None
+        await (self.readable() if wants == 'r' else self.writable())
 
     async def sendfile(self, file, offset, count):
         import os

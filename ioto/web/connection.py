@@ -57,7 +57,7 @@ class Connection:
     async def run(self):
         """Serve requests until the connection ends."""
         server, stream = self.server, self.stream
-        kernel, deadline, read, write = stream.kernel, self.deadline, stream.read, stream.write
+        kernel, deadline, read = stream.kernel, self.deadline, stream.read
         limits, idle = server.head_limits, server.timeouts['inactivity']
         small = min(limits.line, limits.head)
         remembered, find = server.router.remembered, server.router.find
@@ -110,31 +110,25 @@ class Connection:
                     if not self._failed(web, error):
                         break
                     out = web.out
+                last = not web.keep_alive or self.closing
+                if out is not None:
+                    if at < len(data) and not last and not web.length:
+                        stream.post(out)                    # with the answers to the requests behind it
+                        if stream.queued_bytes > PIPELINED:
+                            await stream.drain()
+                    elif not stream.offer(out):
+                        await stream.drain()
+                if request_log.level >= server.request_level or server.show:
+                    self._log(web)
                 if web.length:
-                    if out is not None:
-                        await write(out)
-                        self._log(web)
-                    if not web.keep_alive or self.closing or not await web.reader.discard():
+                    if last or not await web.reader.discard():
                         await stream.linger()
                         break
                     data, at = web.reader.rest, 0
-                    continue
-                if not web.keep_alive or self.closing:
-                    if out is not None:
-                        await write(out)
-                    self._log(web)
+                elif last:
                     if at < len(data):
                         await stream.linger()
                     break
-                if out is not None:
-                    if at < len(data):
-                        stream.post(out)
-                        if stream.queued_bytes > PIPELINED:
-                            await stream.drain()
-                    else:
-                        await write(out)
-                if request_log.level >= server.request_level or server.show:
-                    self._log(web)
         except ParseError as error:
             await self._refuse(error)
         except Expired as error:

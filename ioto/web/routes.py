@@ -214,9 +214,10 @@ class Redirect:
             return None
         query = f'?{web.query}' if web.query else ''
         if self.scheme:
-            if web.secure == (self.scheme == 'https') or not web.host:
+            host = web.connection.server.config.get('name') or web.host
+            if web.secure == (self.scheme == 'https') or not host:
                 return None
-            host = f'[{web.host}]' if ':' in web.host else web.host
+            host = f'[{host}]' if ':' in host and host[0] != '[' else host
             return f'{self.scheme}://{host}{self.to.partition("://")[2]}{percent_encode(web.path)}{query}'
         target = self.to + rest
         if target.split('?')[0] == web.path:

@@ -13,7 +13,7 @@ from ..runtime import units
 from ..runtime.fiber import kernel
 from ..runtime.kernel import sleep
 from ..runtime.log import INFO, TRACE, Log
-from ..runtime.net import listen, split_address
+from ..runtime.listener import listen, split_address
 from .connection import BUSY, Connection
 from .files import Files
 from .routes import Router, WebError
@@ -82,6 +82,9 @@ class Server:
         except ValueError as error:
             raise WebError('web.headers', str(error)) from None
         show = config.get('show') or ''
+        for name in ('line', 'header', 'fields'):
+            if limits[name] > 1 << 20:
+                raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
         old = getattr(self, 'limits', None), getattr(self, 'timeouts', None)
         self.limits, self.timeouts = limits, timeouts
         try:
@@ -94,7 +97,7 @@ class Server:
             self.limits, self.timeouts = old
             raise
         self.config = config
-        self.head_limits = HeadLimits(int(min(limits['line'], limits['header'])), int(limits['header']), int(limits['fields']))
+        self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
         self.openings.clear()
         self.request_level = INFO if config.get('log') else TRACE

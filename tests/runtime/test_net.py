@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ioto import runtime
-from ioto.runtime import net
+from ioto.runtime import dial, listener
 
 
 async def echo(stream):
@@ -27,13 +27,13 @@ def run(main):
     ('127.0.0.1:80', ('127.0.0.1', 80)), (':8080', ('', 8080)), ('[::1]:443', ('::1', 443)), ('localhost:0', ('localhost', 0)),
     (8080, ('', 8080)), (('a', 1), ('a', 1)), ('unix:/tmp/x', ('unix', '/tmp/x'))])
 def test_addresses(text, expected):
-    assert net.split_address(text) == expected
+    assert listener.split_address(text) == expected
 
 
 @pytest.mark.parametrize('text', ['', '80', 'host', 'host:', 'host:port', '::1:80', 'host:65536', 'host:-1', 'host:+1'])
 def test_bad_addresses_are_refused(text):
     with pytest.raises(ValueError, match='expected an address'):
-        net.split_address(text)
+        listener.split_address(text)
 
 
 @pytest.mark.parametrize('address', ['127.0.0.1:0', 'localhost:0', ':0'])
@@ -138,7 +138,7 @@ def test_a_dead_first_address_delays_by_the_stagger_only(monkeypatch):
             async def both(host, port, passive=False):
                 return [(socket.AF_INET, dead.getsockname()), (socket.AF_INET, ('127.0.0.1', server.port))]
             begin = time.monotonic()
-            monkeypatch.setattr(net, 'resolve', both)
+            monkeypatch.setattr(dial, 'resolve', both)
             async with await runtime.connect('two.invalid', server.port) as stream:
                 assert stream.remote[1] == server.port
             assert time.monotonic() - begin < 5
@@ -155,7 +155,7 @@ def test_families_are_tried_in_turn(monkeypatch):
     monkeypatch.setattr(socket, 'getaddrinfo', lambda *args: found)
 
     async def main():
-        return [address[0] for _, address in await net.resolve('x.invalid', 9)]
+        return [address[0] for _, address in await dial.resolve('x.invalid', 9)]
     assert run(main) == ['::1', '127.0.0.1', '::2', '127.0.0.2']
 
 
@@ -260,7 +260,7 @@ def test_running_out_of_descriptors_pauses_and_recovers():
             for client in clients:
                 client.setblocking(False)
                 client.send(b'x')
-            await runtime.sleep(net.PAUSE + 0.3)
+            await runtime.sleep(listener.PAUSE + 0.3)
             assert [client.recv(1) for client in clients] == [b'x'] * 10
             for client in clients:
                 client.close()

@@ -14,10 +14,10 @@ the connection: KEEP (a further request on it is answered), CLOSE (it is closed 
 the client had sent), ANY (either, but no stray byte), OPEN (not looked at).
 """
 
-from webchild import BIG, FILES, HELLO, INDEX
-from play import (AWAIT, ANY, CLOSE, HALF, KEEP, OPEN, PAUSE, Case, Want, allow, body, complete_304, echoed, field,
+from tests.web.webchild import BIG, FILES, HELLO, INDEX
+from tests.web.play import (AWAIT, ANY, CLOSE, HALF, KEEP, OPEN, PAUSE, Case, Want, allow, body, complete_304, echoed, field,
                   framed, has, interim, lacks, location, only, option, server_version, without)
-from rawhttp import encode, request
+from tests.web.rawhttp import encode, request
 
 CASES = []
 REFUSED = (400,)

@@ -12,8 +12,8 @@ import json
 import re
 import time
 
-from rawhttp import Closed, Connection, encode, request
-from webchild import HELLO
+from tests.web.rawhttp import Closed, Connection, encode, request
+from tests.web.webchild import HELLO
 
 KEEP, CLOSE, ANY, OPEN = 'keep', 'close', 'any', 'open'
 PAUSE, HALF, AWAIT = object(), object(), object()

@@ -8,7 +8,7 @@ from ioto import runtime
 from ioto.http import HttpError
 from ioto.web import WebError
 
-from .support import connect, read_answer, serve
+from tests.web.support import connect, read_answer, serve
 
 
 def post(path, body, **fields):
@@ -376,7 +376,7 @@ def test_redirections(rule, request_target, location):
     ({'routes': [{'match': 'a'}]}, 'web.routes[0].match'), ({'routes': [{}, {'handler': 'cgi'}]}, 'web.routes[1].handler'),
     ({'routes': [{'methods': ['get']}]}, 'web.routes[0].methods'), ({'routes': [{'can': 'edit'}]}, 'web.routes[0].can'),
     ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
-    ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
+    ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'limits': {'header': 'unlimited'}}, 'web.limits.header'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
     ({'headers': {'X': 'a\nb'}}, 'web.headers'), ({'documents': '/nowhere'}, 'web.documents'),
     ({'listen': ['ftp://x']}, 'web.listen[0]'), ({'cache': {'html': '1 fortnight'}}, 'web.cache.html'),
 ])
@@ -388,6 +388,12 @@ def test_a_wrong_property_is_named(config, name, tmp_path):
     with pytest.raises(WebError) as caught:
         serve(main, config)
     assert caught.value.property == name
+
+
+def test_the_configured_name_is_used_for_redirects():
+    async def main(client, server):
+        assert (await client.ask('GET /a')).fields['location'] == 'https://device.example/a'
+    serve(main, {'redirect': [{'to': 'https://'}], 'name': 'device.example'})
 
 
 def test_security_fields_are_there_and_can_be_changed():

@@ -6,12 +6,8 @@ import time
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import webchild                                  # noqa: E402
-import conformance                              # noqa: E402
-import play                                     # noqa: E402
-from rawhttp import fetch                       # noqa: E402
+from tests.web import conformance, play, webchild
+from tests.web.rawhttp import fetch
 
 LIMITS = {'body': '100K'}
 

@@ -9,7 +9,7 @@ import pytest
 from ioto import runtime
 from ioto.http.dates import format_date
 
-from .support import serve
+from tests.web.support import serve
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_cache_control_and_types_by_extension_and_route(site):
 
 def test_pipelined_documents_stay_in_order(site):
     async def main(client, server):
-        from .support import read_answer
+        from tests.web.support import read_answer
         one = b'GET /%b HTTP/1.1\r\nHost: x\r\n\r\n'
         names = [b'app.js', b'big.bin', b'none', b'app.js', b'sub', b'big.bin'] * 5
         await client.stream.write(b''.join(one % name for name in names))

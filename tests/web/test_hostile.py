@@ -12,11 +12,9 @@ import time
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import webchild                                                          # noqa: E402
-from play import sound                                           # noqa: E402
-from rawhttp import STATUS_LINE, Connection, Malformed, fetch, parse_fields, request    # noqa: E402
+from tests.web import webchild
+from tests.web.play import sound
+from tests.web.rawhttp import STATUS_LINE, Connection, Malformed, fetch, parse_fields, request
 
 SEED = int(os.environ.get('IOTO_TEST_SEED', '20261121'))
 MUTATIONS = 3000
@@ -437,6 +435,6 @@ def test_sigterm_is_bounded_by_a_stuck_client(tmp_path):
             connection.send(request('/big.bin') * 40)
             connection.wait_head()
             agent.terminate()
-            assert agent.wait(40) == 0, agent.log()
+            assert agent.wait() == 0, agent.log()
     finally:
         agent.stop()

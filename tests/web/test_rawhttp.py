@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from rawhttp import Closed, Connection, Malformed       # noqa: E402
+from tests.web.rawhttp import Closed, Connection, Malformed       # noqa: E402
 
 GOOD = [
     # name, bytes, method, status, body, framing, what is left over

@@ -25,6 +25,17 @@ async def start(agent):
             total += len(chunk)
         return str(total)
 
+    @action('/api/lazy')
+    async def lazy(web):
+        """The number of body bytes; pauses now and then, so that the client is always ahead."""
+        total = pause = 0
+        async for chunk in web.body():
+            total += len(chunk)
+            if total >= pause:
+                pause += 1 << 25
+                await runtime.sleep(0.02)
+        return str(total)
+
     @action('/api/ignore')
     async def ignore(web):
         """Never reads its body."""

@@ -1,18 +1,15 @@
 """The agent as a child process, for tests that talk to it over sockets.
 
 `start(folder, …)` writes a configuration folder and a small site, starts `python3 ioto.py --config FOLDER` on a port
-that the kernel chose, and returns when the port accepts connections. The child is ended by its own process id only.
+that the kernel chooses, and returns when it is ready.
 """
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests import child
+
 APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'webapp.py')
 
 HELLO = b'Hello, world.\n'
@@ -36,13 +33,6 @@ FILES = {
 }
 
 
-def free_port():
-    """A port number that the kernel gave out a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 def write_site(folder):
     """The files of FILES under folder, with their time of modification set."""
     for name, data in FILES.items():
@@ -54,44 +44,27 @@ def write_site(folder):
         os.utime(path, (when, when))
 
 
-class Child:
-    """A running agent: .port, .pid, .folder, .site; .stop() returns the exit status, .log() what it printed."""
+class Child(child.Child):
+    """A running agent with that site: also .pid, .folder, .site, .log()."""
 
-    def __init__(self, folder, port, process, log):
-        self.folder, self.port, self.process, self.log_path = folder, port, process, log
-        self.pid, self.site = process.pid, os.path.join(folder, 'site')
+    def __init__(self, folder):
+        super().__init__(folder, '--app', APP, cwd=folder)
+        self.folder, self.site, self.pid = folder, os.path.join(folder, 'site'), self.process.pid
 
-    def log(self):
-        with open(self.log_path, encoding='utf-8', errors='replace') as file:
-            return file.read()
+    log = child.Child.output
 
     def running(self):
         return self.process.poll() is None
 
     def terminate(self):
-        self.process.send_signal(signal.SIGTERM)
-
-    def wait(self, seconds=15):
-        return self.process.wait(seconds)
-
-    def stop(self):
-        if self.running():
-            self.terminate()
-            try:
-                return self.wait()
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        return self.process.returncode
+        self.process.terminate()
 
 
-def start(folder, limits=None, timeouts=None, seconds=15, **web):
-    """Starts the agent with that web configuration in `folder` (a str); raises RuntimeError with its output if it does
-    not accept connections within `seconds`."""
+def start(folder, limits=None, timeouts=None, **web):
+    """Start the agent with that web configuration in `folder`."""
     folder = str(folder)
-    port = free_port()
     write_site(os.path.join(folder, 'site'))
-    settings = {'listen': [f'http://127.0.0.1:{port}'], 'documents': os.path.join(folder, 'site'), **web}
+    settings = {'listen': ['http://127.0.0.1:0'], 'documents': os.path.join(folder, 'site'), **web}
     if limits:
         settings['limits'] = limits
     if timeouts:
@@ -99,24 +72,4 @@ def start(folder, limits=None, timeouts=None, seconds=15, **web):
     for name, value in (('ioto.json5', {'services': {'web': True}}), ('web.json5', settings)):
         with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
             json.dump(value, file)
-    log = os.path.join(folder, 'output.txt')
-    with open(log, 'wb') as output:
-        process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'ioto.py'), '--config', folder, '--app', APP],
-                                   stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
-    child = Child(folder, port, process, log)
-    if not accepts(child, seconds):
-        status = child.stop()
-        raise RuntimeError(f'the agent does not listen on port {port} (exit status {status}):\n{child.log()}')
-    return child
-
-
-def accepts(child, seconds):
-    """Whether the child accepts a connection within that time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and child.running():
-        try:
-            socket.create_connection(('127.0.0.1', child.port), 1).close()
-            return True
-        except OSError:
-            time.sleep(0.02)
-    return False
+    return Child(folder).__enter__()

@@ -1,8 +1,7 @@
-"""Connecting and listening: TCP over IPv4 and IPv6, UNIX sockets, and TLS over either.
+"""Listening: TCP over IPv4 and IPv6, UNIX sockets, and TLS over either.
 
-Names are looked up in a helper thread. Addresses of both families are tried in turn, the next one 250 ms after the last began
-or as soon as it failed, and the first that connects wins (RFC 8305). A listener accepts in a fiber of its own and runs its
-handler in one fiber a connection; when the process is out of descriptors it pauses instead of spinning.
+A listener accepts in a fiber of its own and runs its handler in one fiber a connection. When the process is out of descriptors it
+pauses instead of spinning.
 """
 
 import errno
@@ -12,17 +11,18 @@ import stat
 
 from .fiber import kernel
 from .kernel import sleep
+from .log import DEBUG, Log
 from .poller import Waitable
-from .scopes import TaskGroup, timeout as time_limit
+from .scopes import timeout as time_limit
 from .stream import Stream
-from .threads import to_thread
 
-STAGGER = 0.25          # seconds between attempts (RFC 8305 §5)
 BACKLOG = 1024          # connections that wait to be accepted
 HANDSHAKE = 10.0        # seconds for a client's TLS handshake
 PAUSE = 0.5             # seconds without accepting when descriptors or memory have run out
 
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+log = Log('runtime')
 
 
 def split_address(address):
@@ -44,132 +44,6 @@ def split_address(address):
     if not colon or not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError(f'expected an address such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/path, got {address!r}')
     return host, int(port)
-
-
-def _is_path(port):
-    return isinstance(port, str)
-
-
-async def resolve(host, port, passive=False):
-    """Return [(family, socket address)] of a host, IPv6 and IPv4 in turn. Raises OSError that names the host."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-            return [(family, (host, port))]
-        except OSError:
-            pass
-    flags = socket.AI_PASSIVE if passive else 0
-    try:
-        found = await to_thread(socket.getaddrinfo, host or None, port, 0, socket.SOCK_STREAM, 0, flags)
-    except (OSError, UnicodeError) as error:
-        raise OSError(getattr(error, 'errno', None) or errno.EINVAL, f'cannot find host {host}: {error}') from None
-    first = [entry[4] for entry in found if entry[0] == found[0][0]]
-    other = [entry[4] for entry in found if entry[0] != found[0][0]]
-    ordered = []
-    while first or other:
-        if first:
-            ordered.append(first.pop(0))
-        first, other = other, first
-    return [(socket.AF_INET if len(address) == 2 else socket.AF_INET6, address) for address in ordered]
-
-
-async def _connect_one(family, address):
-    mine = kernel()
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    stream = Stream(mine, sock, address if family == socket.AF_UNIX else address[:2])
-    try:
-        code = sock.connect_ex(address)
-        if code in (errno.EINPROGRESS, errno.EAGAIN):
-            await stream.writable()
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            where = address if family == socket.AF_UNIX else f'{address[0]} port {address[1]}'
-            raise OSError(code, f'cannot connect to {where}: {os.strerror(code)}')
-        if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        stream.abort()
-        raise
-    return stream
-
-
-async def _race(addresses):
-    """Connect to the first of the addresses that answers; the others are cancelled and closed."""
-    winner = []
-    errors = []
-
-    async def attempt(family, address, group):
-        try:
-            stream = await _connect_one(family, address)
-        except OSError as error:
-            errors.append(error)
-            return
-        if winner:
-            stream.abort()
-        else:
-            winner.append(stream)
-            group.cancel()
-
-    try:
-        async with TaskGroup() as group:
-            for family, address in addresses:
-                fiber = group.spawn(attempt(family, address, group), f'connect {address}')
-                if len(addresses) > 1:
-                    try:
-                        async with time_limit(STAGGER):
-                            await fiber.join()
-                    except TimeoutError:
-                        pass
-                if winner:
-                    break
-    except BaseException:
-        for stream in winner:
-            stream.abort()
-        raise
-    if not winner:
-        raise errors[0]
-    return winner[0]
-
-
-async def connect(host, port=None, tls=None, alpn=None, server_name=None, timeout=None):
-    """Connect to a host and port, or to a UNIX socket ('unix:/path'), and return a Stream.
-
-    tls: an ssl.SSLContext, or True for one with the system's authorities. alpn: protocol names to offer. server_name: for SNI
-    and the certificate check, by default the host. timeout: seconds for the look-up, connecting and the TLS handshake together.
-    Raises OSError (ConnectionError, ssl.SSLError, ...) that names the peer, TimeoutError.
-    """
-    async with time_limit(timeout):
-        if host.startswith('unix:'):
-            stream = await _connect_one(socket.AF_UNIX, host[5:])
-        else:
-            stream = await _race(await resolve(host, port))
-        if tls is None or tls is False:
-            return stream
-        return await start_tls(stream, tls, alpn, server_name or host, (host, port))
-
-
-async def start_tls(stream, context, alpn=None, server_name=None, session_key=None):
-    """Put TLS over a connected stream as its client and return the new stream. The old one must not be used again."""
-    from .tls import TlsStream, client_context
-    if context is True:
-        context = client_context(alpn=alpn)
-    elif alpn:
-        context.set_alpn_protocols(alpn)
-    stream.forget()
-    stream.closed = True
-    try:
-        secure = TlsStream(stream.kernel, stream.sock, stream.remote, context, False, server_name,
-                           session_key and (*session_key, server_name))
-    except BaseException:
-        stream.sock.close()
-        raise
-    try:
-        await secure.handshake()
-    except BaseException:
-        secure.abort()
-        raise
-    return secure
 
 
 class Server:
@@ -198,7 +72,6 @@ class Server:
         return None if self.path is not None else self.sockets[0].getsockname()[1]
 
     async def _accept(self, sock):
-        from .log import Log
         mine = kernel()
         waitable = Waitable(mine, sock.fileno())
         try:
@@ -210,7 +83,7 @@ class Server:
                     continue
                 except OSError as error:
                     if error.errno in EXHAUSTED:
-                        Log('runtime').error(f'cannot accept connections: {error.strerror}; trying again in {PAUSE:g} s')
+                        log.error(f'cannot accept connections: {error.strerror}; trying again in {PAUSE:g} s')
                         await sleep(PAUSE)
                     continue                                            # otherwise that client has gone already
                 connection.setblocking(False)
@@ -242,7 +115,6 @@ class Server:
                 await stream.close()
 
     async def _secure(self, mine, connection, remote):
-        from .log import DEBUG, Log
         from .tls import TlsStream
         stream = TlsStream(mine, connection, remote, self.tls, True)
         try:
@@ -250,7 +122,6 @@ class Server:
                 await stream.handshake()
             return stream
         except OSError as error:                                        # ssl.SSLError and TimeoutError are OSErrors
-            log = Log('runtime')
             if log.level >= DEBUG:
                 log.debug(f'TLS handshake with {remote[0]} failed: {error}')
             stream.abort()
@@ -348,12 +219,13 @@ async def listen(address, handler, tls=None, handshake=HANDSHAKE):
     host, port = split_address(address)
     server = Server(handler, tls, handshake)
     try:
-        if _is_path(port):
+        if isinstance(port, str):
             server.sockets = [_bind(socket.AF_UNIX, port)]
             server.path = port
         elif not host:
             server.sockets = _bind_all(port)
         else:
+            from .dial import resolve
             for family, found in await resolve(host, port, passive=True):
                 if port == 0 and server.sockets:
                     found = (found[0], server.port, *found[2:])
@@ -365,6 +237,3 @@ async def listen(address, handler, tls=None, handshake=HANDSHAKE):
     mine = kernel()
     server.fibers = [mine.spawn(server._accept(sock), f'listen {address}') for sock in server.sockets]
     return server
-
-
-__all__ = ['Server', 'connect', 'listen', 'resolve', 'split_address', 'start_tls']

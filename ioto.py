@@ -1,0 +1,3 @@
+import sys
+from ioto.cli import main
+sys.exit(main())

@@ -1,0 +1,113 @@
+"""The board's rule: what each profile may import. A child interpreter refuses everything else and serves a request.
+
+OpenWrt's python3-light lacks the modules in LACKING; each is a package of its own. A module that imports one of them
+fails by itself in such a child, so the list needs no others.
+"""
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from tests.child import PATIENCE, TREE, Child, get, write
+
+LACKING = ('asyncio ctypes curses dbm decimal doctest email logging lzma multiprocessing pydoc readline sqlite3 ssl '
+           'unicodedata unittest urllib uuid venv xml xmlrpc http mimetypes tkinter idlelib lib2to3 ensurepip distutils '
+           '_ssl _hashlib _asyncio _ctypes _curses _dbm _gdbm _decimal _lzma _multiprocessing _sqlite3 _uuid '
+           '_elementtree pyexpat bz2 _bz2').split()
+HEAVY = ('argparse', 'dataclasses', 'inspect', 'typing', 'datetime', 'ssl', 'sqlite3', 'random', 'tempfile', 'shutil',
+         'difflib', 'importlib.util', 'traceback', 'pathlib')
+
+HOOK = '''
+import sys
+LACKING = set(%r)
+class Board:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in LACKING:
+            raise ModuleNotFoundError(f"No module named {name!r} on this board", name=name)
+assert not LACKING & set(sys.modules), LACKING & set(sys.modules)
+sys.meta_path.insert(0, Board())
+sys.path.insert(0, %r)
+'''
+
+WEB = '''
+import ioto
+async def start(agent):
+    first = sorted(sys.modules)
+    @agent.web.action('/modules')
+    async def modules(web):
+        return {'at start': first, 'after requests': sorted(sys.modules)}
+sys.exit(ioto.run(config=sys.argv[2], start=start))
+'''
+
+TLS = '''
+import ioto
+from ioto import runtime
+async def start(agent):
+    from ioto.runtime.tls import server_context
+    async def serve(stream):
+        await stream.read_until(b'\\r\\n\\r\\n', 4096)
+        await stream.write(b'HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\nsecret')
+    server = await runtime.listen('127.0.0.1:0', serve, tls=server_context(%r, %r))
+    print('secure port', server.port, flush=True)
+sys.exit(ioto.run(config=sys.argv[2], start=start))
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path, 'config/ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site'}}")
+    write(tmp_path, 'site/index.html', 'hello')
+    return tmp_path / 'config'
+
+
+def board(folder, program, lacking):
+    """A child interpreter without site packages that runs the program under the hook."""
+    command = [sys.executable, '-I', '-S', '-c', HOOK % (lacking, TREE) + program]
+    return Child(folder, command=command)
+
+
+def test_the_hook_refuses():
+    for name in ('ssl', 'asyncio', 'http.client', 'urllib.parse'):
+        result = subprocess.run([sys.executable, '-I', '-S', '-c', HOOK % (LACKING, TREE) + f'import {name}'],
+                                capture_output=True, text=True, timeout=PATIENCE)
+        assert result.returncode == 1 and 'on this board' in result.stderr
+
+
+def test_web_runs_with_nothing_but_python3_light(folder):
+    with board(folder, WEB, LACKING) as child:
+        assert get(child.port)[2] == b'hello'
+        assert get(child.port, '/missing')[0] == 404
+        assert json.loads(get(child.port, '/api/device')[2])['agent']['services'] == ['web']
+        modules = json.loads(get(child.port, '/modules')[2])
+        assert child.stop() == 0
+    assert not set(LACKING) & set(modules['after requests'])
+
+
+def test_heavy_modules_stay_off_the_start_up_path(folder):
+    with board(folder, WEB, []) as child:
+        get(child.port)
+        modules = json.loads(get(child.port, '/modules')[2])
+    assert set(HEAVY) & set(modules['at start']) == set()
+    assert set(HEAVY) & set(modules['after requests']) == set()
+
+
+def test_tls_needs_ssl_and_nothing_else(folder, certs):
+    allowed = ('ssl', '_ssl', '_hashlib')
+    context = ssl.create_default_context(cafile=certs / 'ca.crt')
+    program = TLS % (str(certs / 'server.crt'), str(certs / 'server.key'))
+    with board(folder, program, [name for name in LACKING if name not in allowed]) as child:
+        port = int(child.wait_for(re.compile(r'secure port (\d+)'))[1])
+        with socket.create_connection(('127.0.0.1', port), PATIENCE) as raw, \
+                context.wrap_socket(raw, server_hostname='localhost') as sock:
+            sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            data = b''
+            while not data.endswith(b'secret'):
+                part = sock.recv(4096)
+                assert part, data
+                data += part
+        assert get(child.port)[2] == b'hello'
+        assert child.stop() == 0
