@@ -1,0 +1,24 @@
+"""The agent's app for the benchmarks: an action that answers at once, and one that reads its body slowly."""
+
+from ioto.runtime import sleep
+
+STEP = 1 << 20
+PAUSE = 0.004
+
+
+async def start(agent):
+
+    @agent.web.action('/api/hello')
+    async def hello(web):
+        return {'hello': 'world'}
+
+    @agent.web.action('/api/slow')
+    async def slow(web):
+        total = pending = 0
+        async for piece in web.body():
+            total += len(piece)
+            pending += len(piece)
+            if pending >= STEP:
+                pending = 0
+                await sleep(PAUSE)
+        return str(total)
