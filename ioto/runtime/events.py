@@ -1,10 +1,9 @@
-"""Named events between the parts of an agent: `watch('mqtt:connected', function)`, `signal('mqtt:connected', address=…)`.
+"""Named events between the parts of an agent: `watch('mqtt:connected', function)`, `signal('mqtt:connected')`.
 
-The functions that watch a name are called in the order in which they began to. An async one is spawned as a fiber of its own,
-so nobody waits for it. An error in one is logged, and the others still hear. Watchers may come and go during a signal: who
-comes is not called for it, who goes is not called any more.
-
-Call from the scheduler's thread; where no watcher is async no scheduler need run.
+The functions that watch a name are called in the order in which they began to. An async one is spawned as a fiber, so
+nobody waits for it. An error in one is logged, and the others still hear. Watchers may come and go during a signal: who
+comes is not called for it, who goes is not called any more. Call from the scheduler's thread; without async watchers
+none need run.
 """
 _watchers = {}      # name: tuple of functions, replaced as a whole, so that a signal under way keeps its own
 

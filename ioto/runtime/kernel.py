@@ -1,21 +1,12 @@
 """The scheduler: one thread, many fibers, one `selectors` poll.
 
-A fiber is a coroutine with a name. It runs until it awaits something that is not there yet; then the primitive that it awaits
-has noted who waits (in a descriptor, a timer, a lock), and a bare `yield` gives control back. `Kernel.wake` puts the fiber
-into the ready queue again. Nothing else is exchanged between a fiber and the scheduler, so waiting costs one generator and
-waking one append.
+A primitive that makes a fiber wait notes who waits (in a descriptor, a timer, a line) and yields; `Kernel.wake` puts the fiber into
+the ready queue again. Nothing else is exchanged between a fiber and the scheduler, so waiting costs one generator and waking one
+append.
 
-A turn runs each fiber that was ready when it began, once, then sends what streams have posted, then polls. Each fiber has a
-budget of operations a turn, spent by whatever could complete without waiting, so that one that is always ready gives others
-their turn (`Kernel.checkpoint`).
-
-A descriptor stays registered between waits. Polling is level-triggered: an event that nobody waits for takes that interest
-away, and the next wait puts it back. So a connection that answers each request costs no registration after its first.
-
-Timers are one heap. A cancelled one stays in it until it comes up, or until cancelled ones are the larger half.
-
-An interruption (a cancellation, an expired timeout) is an exception thrown in at the await. Where several meet, the outermost
-wins: each carries the depth of the scope that it ends, and a cancellation of the whole fiber has depth 0.
+A turn runs each fiber that was ready when it began, once, then sends what streams have posted, then polls. Each fiber has a budget
+of operations a turn, spent by whatever could complete without waiting (`checkpoint`), so that one that is always ready gives others
+their turn.
 """
 
 import heapq

@@ -5,13 +5,11 @@
     if log.level >= TRACE:                  # where making the message costs something
         log.trace(f'packet {packet!r}')
 
-`configure` chooses types, sources, format and destination. Before it, errors and infos go to stderr, which also has what a
-destination that is not there (yet) cannot take. A message that is not wanted costs one comparison.
-
-A message is one write, so those of several threads or processes do not mix. Control characters, and those that turn the
-direction of writing, are shown escaped, and further lines of a message are indented by four spaces: what comes from the network
-forges neither a message nor a terminal sequence. Logging never raises and never waits. What cannot be written (a full disk, a
-reader that is too slow) is counted in `dropped`, and the log says so when it can be written again.
+Before `configure` errors and infos go to stderr, which also has what a destination that is not there cannot take. A
+message is one write, so those of several threads or processes do not mix. Control characters, and those that turn the
+direction of writing, are shown escaped, and further lines are indented by four spaces: what comes from the network
+forges neither a message nor a terminal sequence. Logging never raises and never waits. What cannot be written (a full
+disk, a slow reader) is counted in `dropped`, and the log says so when it can be written again.
 """
 import os
 import re
@@ -21,9 +19,9 @@ from threading import RLock, get_ident
 from time import localtime, strftime, time
 
 ERROR, INFO, TRACE, DEBUG = 1, 2, 3, 4
-TYPES = ('', 'error', 'info', 'trace', 'debug')
-PRIORITIES = (0, 27, 30, 31, 31)        # syslog's facility 3 (daemon) * 8 + severity, RFC 3164 §4.1.1
-PACKET = 1024                           # bytes of a syslog packet, RFC 3164 §4.1
+TYPES = (None, 'error', 'info', 'trace', 'debug')
+PRIORITIES = (None, 27, 30, 31, 31)     # facility daemon * 8 + severity, RFC 3164 §4.1.1
+PACKET = 1024                           # bytes, RFC 3164 §4.1
 INFINITY = float('inf')
 
 dropped = 0                             # messages lost since the start
@@ -37,7 +35,11 @@ _unsafe = re.compile('[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\
 
 
 class Log:
-    """The log of one source; Log('web') is the same object everywhere. `level` is the highest type wanted, 0 for none."""
+    """The log of one source; Log('web') is the same object everywhere. `level` is the highest type wanted, 0 for none.
+
+    error is for what failed and should not have, info for the owner of the device, trace for what happens step by
+    step, debug for who works on the code.
+    """
     __slots__ = ('name', 'level')
 
     def __new__(cls, name):
@@ -53,22 +55,18 @@ class Log:
         return cls(name)
 
     def error(self, message):
-        """Something failed that should not have."""
         if self.level >= ERROR:
             self.write(ERROR, message)
 
     def info(self, message):
-        """What the owner of the device wants to know of its normal life."""
         if self.level >= INFO:
             self.write(INFO, message)
 
     def trace(self, message):
-        """What happens, step by step."""
         if self.level >= TRACE:
             self.write(TRACE, message)
 
     def debug(self, message):
-        """Details for who works on the code."""
         if self.level >= DEBUG:
             self.write(DEBUG, message)
 
@@ -93,12 +91,13 @@ class _Settings:
     def __init__(self, types, sources, format, app):
         self.configured = _parse_types(types)
         self.every, self.names = _words(sources)
-        self.values = {'A': app, 'H': os.uname().nodename, 'D': '', 'P': '', 'S': '', 'T': '', 'M': ''}
-        self.format = re.sub('%%|%([A-Za-z])', lambda found: f'%({found[1]})s' if found[1] else '%%', format)
-        try:
-            self.format % self.values
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f'log format: expected text with %A %D %H %M %P %S %T or %%, got {format!r}') from None
+        self.values = {'A': app, 'H': os.uname().nodename, '%': '%', **dict.fromkeys('DMPST')}
+
+        def token(found):
+            if found[1] not in self.values:
+                raise ValueError(f'log format: expected one of %A %D %H %M %P %S %T %%, got {found[0]!r}')
+            return f'%({found[1]})s'
+        self.format = re.sub('%(.?)', token, format, flags=re.S)
         self.second = None
         self.choose(self.configured)
 
@@ -137,8 +136,8 @@ def _parse_types(text):
 
 
 def parse_spec(text):
-    """Return what 'file[:types[:sources]]' sets, such as 'stdout:error,info:all,!mqtt': a dict for `configure` with those of
-    path, types and sources that are not empty. Raises ValueError."""
+    """Return what 'file[:types[:sources]]' sets, such as 'stdout:error,info:all,!mqtt': a dict for `configure` with
+    those of path, types and sources that are not empty. Raises ValueError."""
     parts = zip(('path', 'types', 'sources'), text.split(':', 2))
     settings = {name: part.strip() for name, part in parts if part.strip()}
     if not settings:
@@ -212,7 +211,7 @@ class _File(_Stream):
         try:
             for old, new in reversed(list(zip(names, names[1:]))):
                 os.replace(old, new)
-            if len(names) == 1:
+            if not self.backups and os.path.exists(self.path):
                 os.unlink(self.path)
             self.reopen()
         except OSError:
@@ -232,10 +231,7 @@ class _Syslog:
         self.tag = re.sub('[^A-Za-z0-9_.-]', '', app)[:32]
 
     def write(self, level, line):
-        now = localtime()
-        month = 'JanFebMarAprMayJunJulAugSepOctNovDec'[now.tm_mon * 3 - 3:now.tm_mon * 3]      # in English in every locale
-        head = (f'<{PRIORITIES[level]}>{month} {now.tm_mday:2} {now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02} '
-                f'{self.tag}[{os.getpid()}]: ').encode()
+        head = f'<{PRIORITIES[level]}>{strftime("%b %e %H:%M:%S", localtime())} {self.tag}[{os.getpid()}]: '.encode()
         return all([self.send(head + part) for part in line.split(b'\n')])
 
     def send(self, packet):
@@ -277,7 +273,7 @@ _stderr = _destination = _Stream(sys.__stderr__)
 
 def _deliver(level, source, message):
     global _lost
-    safe = _unsafe.sub(_escape, message)
+    safe = _unsafe.sub(lambda found: repr(found[0])[1:-1], message)
     if '\n' in safe:
         safe = safe.rstrip('\n').replace('\n', '\n    ')
     with _lock:
@@ -304,11 +300,6 @@ def _put(level, line):
         raise OSError
 
 
-def _escape(found):
-    code = ord(found[0])
-    return '\\r' if code == 13 else f'\\x{code:02x}' if code < 256 else f'\\u{code:04x}'
-
-
 def _drop():
     global dropped, _lost
     with _lock:
@@ -316,20 +307,20 @@ def _drop():
         _lost += 1
 
 
-def configure(types='error,info', sources='all', format='%S: %T: %M', path='stderr', app='ioto', max_size=1 << 20, backups=3,
-              syslog='/dev/log'):
+def configure(types='error,info', sources='all', format='%S: %T: %M', path='stderr', app='ioto', max_size=1 << 20,
+              backups=3, syslog='/dev/log'):
     """Choose what is logged and where; without arguments, as before the first call.
 
-    types     words out of error, info, trace, debug, all, with commas between; '!debug' takes one away
-    sources   names of sources in the same way: 'all,!mqtt', 'app,web'
+    types     of error, info, trace, debug, all, with commas; '!debug' takes one away
+    sources   likewise: 'all,!mqtt', 'app,web'
     format    %A app, %D date and time, %H host, %M message, %P process, %S source, %T type, %% a percent sign
     path      'stdout', 'stderr', 'syslog', 'cloud' (sinks alone), or a file, made with mode 0640 and its folder with it
     max_size  bytes of a file, before it is rotated; 0 or infinity: never
     backups   how many rotated files are kept, path.1 the youngest
     syslog    the log daemon's UNIX socket
 
-    Raises ValueError for unknown types or tokens, and changes nothing. A file that cannot be opened is reported on stderr, which
-    takes its place until `reopen` succeeds.
+    Raises ValueError for unknown types or tokens, and changes nothing. A file that cannot be opened is reported on
+    stderr, which takes its place until `reopen` succeeds.
     """
     global _destination, _settings, _lost
     settings = _Settings(types, sources, format, app)
@@ -365,9 +356,9 @@ def _choose(types):
 
 
 def set_level(level):
-    """Log all types up to this one, ERROR to DEBUG or its name, until raise_level or configure."""
+    """Log all types up to this one, ERROR to DEBUG; 0 for none."""
     with _lock:
-        _choose(set(range(ERROR, (TYPES.index(level) if isinstance(level, str) else level) + 1)))
+        _choose(set(range(ERROR, level + 1)))
 
 
 def raise_level():
@@ -380,9 +371,8 @@ def raise_level():
 
 
 def add_sink(function):
-    """Call function(time, type, source, message) for each message that is logged: epoch seconds, a word, a name, and the
-    message as it was given, not escaped. It is called in the thread that logs and must not wait. What it logs itself reaches
-    no sink."""
+    """Call function(time, type, source, message) for each message that is logged: epoch seconds, and the message
+    unescaped. It is called in the thread that logs and must not wait. What it logs itself reaches no sink."""
     global _sinks
     with _lock:
         _sinks = (*_sinks, function)

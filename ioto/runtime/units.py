@@ -1,8 +1,8 @@
 """Times and sizes as people write them in a configuration: '10 secs', '24 hrs', 'never', '20MB', 'unlimited'.
 
-A quantity is a number, or a decimal number and a unit; the space between is free and case does not matter. Without a unit it
-is in seconds or bytes. Sizes count by 1024, whether written K, KB or KiB. A month is 30 days and a year 365: these are
-durations, not dates. What has no limit is infinity, so a caller compares without a special case.
+A quantity is a number, or a decimal number and a unit, in either case; without a unit it is in seconds or bytes. Sizes
+count by 1024, whether written K, KB or KiB. A month is 30 days and a year 365: these are durations, not dates. What has
+no limit is infinity, so a caller compares without a special case.
 """
 import re
 
@@ -19,7 +19,7 @@ _quantity = re.compile(r'(\d{1,15}(?:\.\d{1,15})?|\.\d{1,15})\s*([a-z]*)', re.AS
 
 
 def seconds(value):
-    """Return a time such as '10 secs', '1.5 hours', 'never' or 30 as a float in seconds, infinity where there is no limit.
+    """Return a time such as '10 secs', 'never' or 30 as a float in seconds, infinity where there is no limit.
 
     Raises ValueError, which says what was expected, for anything else and for what is negative.
     """
@@ -27,9 +27,9 @@ def seconds(value):
 
 
 def size(value):
-    """Return a size such as '10K', '1.5 GB', 'unlimited' or 1024 as an int in bytes, infinity where there is no limit.
+    """Return a size such as '10K', 'unlimited' or 1024 as an int in bytes, infinity where there is no limit.
 
-    Raises ValueError, which says what was expected, for anything else and for what is negative.
+    Raises ValueError as `seconds` does.
     """
     total = _measure(value, SIZES, "a size such as '512 bytes', '20MB' or 'unlimited'")
     return total if total == INFINITY else int(total)
@@ -49,23 +49,3 @@ def _measure(value, units, expected):
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return value if value < 1e18 else INFINITY
     raise ValueError(f'expected {expected}, got {value!r}')
-
-
-def format_seconds(value):
-    """Return seconds in the largest unit that is exact: 7200 -> '2 hours', 90 -> '90 secs', infinity -> 'never'."""
-    if value == INFINITY:
-        return 'never'
-    for name in ('week', 'day', 'hour', 'min', 'sec'):
-        count = value / TIMES[name]
-        if count and count % 1 == 0 or name == 'sec':
-            return f'{count:.10g} {name}' + ('s' if count != 1 else '')
-
-
-def format_size(value):
-    """Return bytes for a person to read, to about three digits: 1536 -> '1.5 KB', infinity -> 'unlimited'."""
-    if value == INFINITY:
-        return 'unlimited'
-    for unit in ('B', 'KB', 'MB', 'GB'):
-        if value < 1000 or unit == 'GB':
-            return f'{value:.0f} {unit}' if value >= 100 else f'{value:.3g} {unit}'
-        value /= 1024

@@ -373,7 +373,7 @@ def test_redirections(rule, request_target, location):
 
 
 @pytest.mark.parametrize('config, name', [
-    ({'routes': [{'match': 'a'}]}, 'web.routes[0].match'), ({'routes': [{}, {'handler': 'cgi'}]}, 'web.routes[1].handler'),
+    ({'routes': [{'match': 'a'}]}, 'web.routes[0].match'),
     ({'routes': [{'methods': ['get']}]}, 'web.routes[0].methods'), ({'routes': [{'can': 'edit'}]}, 'web.routes[0].can'),
     ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
     ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'limits': {'header': 'unlimited'}}, 'web.limits.header'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
