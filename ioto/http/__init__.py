@@ -1,12 +1,8 @@
 """HTTP/1.1 on bytes: no socket, no clock, no fiber (RFC 9110, RFC 9112).
 
-Both roles. A server calls `find_head` on what it has received, `parse_request` on the head found, feeds what follows to the
-body decoder that `request.length` asks for, and answers with `response_head`. A client does the same with `request_head` and
-`parse_response`. The parser is strict wherever leniency has been an attack, and tells of a fault by raising `ParseError`,
-which has the status to answer with; it raises the same error however the bytes were cut on their way.
-
-Modules: head (the end of a head, faults in its lines, framing), request, response, body, uri, fields, dates, mime,
-conditions; grammar holds the regular expressions, status the codes, errors the exceptions.
+`find_head` finds a head in what was received, `parse_request` or `parse_response` reads it, and its `length` tells
+which decoder of `body` to feed with what follows. The parser is strict where leniency has been an attack: it raises
+ParseError with the status to answer, the same one however the bytes were cut on their way.
 """
 
 from .errors import HttpError, ParseError

@@ -1,9 +1,8 @@
-"""Bodies: where one ends, and what is in it (RFC 9112 §6, §7).
+"""Bodies: what is in one and where it ends (RFC 9112 §6, §7).
 
-A decoder is fed what the connection brings, cut anywhere. `feed` returns the payload in it as a list of bytes, without copying
-where a slice is the whole; `done` tells that the body has ended, and then `rest` is what came after it: the next message.
-`finish` is called when the connection ends and raises ParseError if the body has not. Framing is as strict as in heads: CRLF
-only, plain hexadecimal sizes, everything bounded.
+A decoder is fed what the connection brings, cut anywhere; `feed` returns the payload in it as a list of bytes, not
+copied where a slice is the whole. When `done`, `rest` is what came after the body. `finish` is called when the
+connection ends, and raises ParseError if the body has not.
 """
 
 from .errors import ParseError, shown
@@ -11,11 +10,8 @@ from .grammar import CHUNK_LINE
 from .head import LIMITS, check_lines, combined, split_fields
 
 CHUNK_LINE_LIMIT = 512          # bytes of a chunk's size and extensions
-EXTENSION_LIMIT = 16384         # bytes of extensions in a whole body (RFC 9112 §7.1.1 asks for such a limit)
+EXTENSION_LIMIT = 16384         # bytes of extensions in a body (RFC 9112 §7.1.1)
 LAST_CHUNK = b'0\r\n\r\n'
-FORBIDDEN_TRAILERS = frozenset((        # RFC 9110 §6.5.1: what frames, routes or controls comes too late here
-    'connection', 'content-encoding', 'content-length', 'content-range', 'content-type', 'host', 'keep-alive', 'te',
-    'trailer', 'transfer-encoding', 'upgrade'))
 
 match_chunk_line = CHUNK_LINE.match
 
@@ -30,7 +26,6 @@ class LengthDecoder:
         self.trailers = {}
 
     def feed(self, data):
-        """Take what was received; returns the payload in it."""
         size = len(data)
         if size < self.left:
             self.left -= size
@@ -42,13 +37,12 @@ class LengthDecoder:
         return [payload] if payload else []
 
     def finish(self):
-        """The connection ended: raises ParseError 400 if the body has not."""
         if not self.done:
             raise ParseError(400, f'the connection ended {self.left} bytes before the body')
 
 
 class CloseDecoder:
-    """A response body that ends where the connection does."""
+    """A response body that ends with the connection."""
 
     done = False
     rest = b''
@@ -57,29 +51,27 @@ class CloseDecoder:
         self.trailers = {}
 
     def feed(self, data):
-        """Take what was received; returns the payload in it."""
         return [data] if data else []
 
     def finish(self):
-        """The connection ended, and so does the body."""
         self.done = True
 
 
 class ChunkedDecoder:
-    """A chunked body; `trailers` is {lower-case name: value} of the trailer fields, those aside that have no business there."""
+    """A chunked body; what is not payload is bounded. `trailers`, {lower-case name: value}, never joins the head."""
 
     def __init__(self, limits=LIMITS):
         self.limits = limits
         self.done = False
         self.rest = b''
         self.trailers = {}
-        self._held = b''                # received, but not yet a whole line
-        self._left = 0                  # bytes of the chunk's data and of its CRLF that are still to come
+        self._held = b''                # received, but no whole line yet
+        self._left = 0                  # bytes of the chunk and its CRLF to come
         self._extensions = 0            # bytes of extensions so far
-        self._last = False              # the last chunk has been seen: trailers follow
+        self._last = False              # trailers follow
 
     def feed(self, data):
-        """Take what was received; returns the payload in it. Raises ParseError 400, 431 for trailers beyond the limits."""
+        """Raises ParseError: 431 for trailers over the limits, otherwise 400."""
         payload = []
         if self.done:
             self.rest += data
@@ -102,7 +94,7 @@ class ChunkedDecoder:
         return payload
 
     def _data(self, data, at, payload):
-        """Take chunk data and the CRLF after it from data[at:]; returns where they end. `_left` > 0 means more is to come."""
+        """Take the chunk and its CRLF from data[at:]; returns where they end. If `_left` is not 0, more is to come."""
         left = self._left
         if left > 2:
             end = min(at + left - 2, len(data))
@@ -119,7 +111,6 @@ class ChunkedDecoder:
         return at
 
     def _chunk(self, line):
-        """A chunk begins; returns where its line ends."""
         start, end = line.span()
         if end - start > CHUNK_LINE_LIMIT:
             raise ParseError(400, f'chunk line over {CHUNK_LINE_LIMIT} bytes')
@@ -134,7 +125,7 @@ class ChunkedDecoder:
         return end
 
     def _hold(self, data, at):
-        """Keep the beginning of a chunk line. Raises ParseError if it is whole, since then it did not match, or too long."""
+        """Keep the beginning of a chunk line. Whole, it did not match: an error, as is a long one."""
         end = data.find(b'\n', at, at + CHUNK_LINE_LIMIT)
         if end >= 0:
             raise ParseError(400, f'bad chunk line: {shown(data[at:end + 1])}')
@@ -143,7 +134,7 @@ class ChunkedDecoder:
         self._held = data[at:]
 
     def _end(self, data, at):
-        """The last chunk is behind: take the trailers and the blank line."""
+        """Take the trailers and the blank line."""
         end = at
         if not data.startswith(b'\r\n', at):
             end = data.find(b'\r\n\r\n', at) + 2
@@ -152,17 +143,15 @@ class ChunkedDecoder:
             if end < 2:
                 self._held = data[at:]
                 return
-            fields = combined(split_fields(text))
-            self.trailers = {name: fields[name] for name in fields if name not in FORBIDDEN_TRAILERS}
+            self.trailers = combined(split_fields(text))
         self.rest = data[end + 2:]
         self.done = True
 
     def finish(self):
-        """The connection ended: raises ParseError 400 if the body has not."""
         if not self.done:
             raise ParseError(400, 'the connection ended before the last chunk')
 
 
 def chunk(data):
-    """`data` as a chunk; nothing for no data, since an empty chunk would end the body."""
+    """`data` as a chunk; b'' for no data, as an empty chunk would end the body."""
     return b'%x\r\n%b\r\n' % (len(data), data) if data else b''

@@ -14,9 +14,9 @@ UNCONDITIONAL = frozenset(('CONNECT', 'OPTIONS', 'TRACE'))          # RFC 9110 �
 
 
 def evaluate(method, fields, etag=None, modified=None, exists=True):
-    """0 to go on, 304 or 412 to answer with, in the order of RFC 9110 §13.2.2; `exists` is whether there is a resource.
+    """0 to go on, 304 or 412, in the order of RFC 9110 §13.2.2; `exists` is whether there is a resource.
 
-    Ask only where the answer without conditions would be 2xx: the status of a failure comes before any condition.
+    To be asked where the answer would else be 2xx: any other comes before the conditions.
     """
     if method in UNCONDITIONAL:
         return 0
@@ -39,7 +39,7 @@ def evaluate(method, fields, etag=None, modified=None, exists=True):
 
 
 def if_range(fields, etag=None, modified=None):
-    """Whether a Range may be answered with a part: no If-Range, or one that names just this version (RFC 9110 §13.1.5)."""
+    """Whether Range counts: no If-Range, or one that names this very version (RFC 9110 §13.1.5)."""
     wanted = fields.get('if-range')
     if wanted is None:
         return True
@@ -50,7 +50,7 @@ def if_range(fields, etag=None, modified=None):
 
 
 def _listed(tags, etag, strong):
-    """Whether `etag` is in a list; by strong comparison no weak tag equals any (RFC 9110 §8.8.3.2). A malformed list has none."""
+    """Whether `etag` is in a list, where a malformed one has none (RFC 9110 §8.8.3.2)."""
     if etag is None or not TAGS.fullmatch(tags):
         return False
     if strong:

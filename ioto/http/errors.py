@@ -2,13 +2,9 @@
 
 
 class HttpError(Exception):
-    """A request that is answered with an error.
+    """A request to be answered with `status`; `message` says why, `headers` are (name, value) pairs."""
 
-    `status` is the status code, `message` says what is wrong in words for the client's developer, `headers` are
-    (name, value) pairs to answer with. `close` tells whether the connection has to be closed after the answer.
-    """
-
-    close = False
+    close = False       # whether the connection closes after the answer
 
     def __init__(self, status, message='', headers=()):
         super().__init__(status, message)
@@ -21,13 +17,11 @@ class HttpError(Exception):
 
 
 class ParseError(HttpError):
-    """The bytes are no HTTP message that is safe to read on after, so where the next one begins is in doubt."""
+    """What was received is no message, so where the next one begins is in doubt."""
 
     close = True
 
 
 def shown(text):
-    """The end of `text` (str of latin-1, or bytes) as ASCII for an error message, at most 40 characters before escapes."""
-    if not isinstance(text, str):
-        text = text.decode('latin-1')
-    return ascii(text if len(text) <= 40 else '...' + text[-37:])
+    """The end of `text`, bytes or str, for a message: at most 40 characters, as ASCII with escapes."""
+    return ascii(text[-40:])

@@ -3,22 +3,21 @@
 import re
 
 from .grammar import QUOTED, TOKEN
+from .head import combined
 
 PARAMETER = re.compile(rf'[\t ]*+;[\t ]*+(?:([{TOKEN}]++)=(?:([{TOKEN}]++)|({QUOTED})))?+')
 QUALITY = re.compile(r'0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?')
 MEMBER = re.compile(rf'(?:[^",]++|{QUOTED}|".*+)++', re.DOTALL)
-COOKIE_NAME = re.compile(rf'[{TOKEN}]++')
-COOKIE_VALUE = re.compile(r'[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+')        # RFC 6265 §4.1.1: cookie-octet
+COOKIE = re.compile(rf'[{TOKEN}]++=[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+')      # RFC 6265 §4.1.1
 COOKIE_ATTRIBUTE = re.compile(r'[\x20-\x3a\x3c-\x7e]*+')
 
 
 class Headers(dict):
-    """{lower-case name: value} that may be asked in any case, made of [(name, value), …] as received."""
+    """{lower-case name: value} that may be asked in any case, made of [(name, value), …]."""
 
     __slots__ = ('pairs',)
 
     def __init__(self, pairs=()):
-        from .head import combined
         super().__init__(combined(pairs))
         self.pairs = pairs
 
@@ -32,23 +31,23 @@ class Headers(dict):
         return dict.get(self, name.lower(), default)
 
     def all(self, name):
-        """Every value of a field in the order received: the way to read Set-Cookie, whose values cannot be joined."""
+        """The values of a field as received; those of Set-Cookie cannot be joined."""
         name = name.lower()
         return [value for key, value in self.pairs if key.lower() == name]
 
 
 def tokens(value):
-    """The members of a comma-separated list in lower case, empty ones left out (RFC 9110 §5.6.1)."""
+    """The members of a list in lower case, empty ones left out (RFC 9110 §5.6.1)."""
     return [token for token in [token.strip(' \t') for token in value.lower().split(',')] if token]
 
 
 def members(value):
-    """The members of a list as they stand; a comma in a quoted string does not end a member."""
+    """The members of a list as they stand; a comma in quotes ends none."""
     return [member for member in [member.strip(' \t') for member in MEMBER.findall(value)] if member]
 
 
 def parameters(value):
-    """Split 'Text/HTML; charset="utf-8"' into ('text/html', {'charset': 'utf-8'}); what is malformed ends it (RFC 9110 §5.6.6)."""
+    """Split 'A/B; C="D"' into 'a/b' and {'c': 'D'}; ends at what is malformed (RFC 9110 §5.6.6)."""
     main = value.partition(';')[0]
     found = {}
     at = len(main)
@@ -61,12 +60,12 @@ def parameters(value):
 
 
 def unquote(quoted):
-    """The text of a quoted string, quotes included in the argument (RFC 9110 §5.6.4)."""
+    """The text of a quoted string, given with its quotes (RFC 9110 §5.6.4)."""
     return re.sub(r'\\(.)', r'\1', quoted[1:-1])
 
 
 def qualities(value):
-    """The [(name, quality), …] of Accept, Accept-Encoding and the like, best first; a malformed quality counts as 0."""
+    """The [(name, quality), …] of Accept and the like, best first; a malformed quality is 0."""
     found = []
     for member in members(value):
         name, arguments = parameters(member)
@@ -76,7 +75,7 @@ def qualities(value):
 
 
 def parse_cookies(value):
-    """The {name: value} of a Cookie field; of a repeated name the first, which is the most specific (RFC 6265 §5.4)."""
+    """The {name: value} of a Cookie field; of a repeated name the first (RFC 6265 §5.4)."""
     cookies = {}
     for part in value.split(';'):
         name, equals, text = part.partition('=')
@@ -90,20 +89,13 @@ def parse_cookies(value):
 
 
 def format_cookie(name, value, path='/', max_age=None, http_only=True, secure=False, same_site='Lax', domain=None):
-    """A Set-Cookie value. `max_age` in seconds; None ends the cookie with the browser's session, 0 removes it.
-
-    Raises ValueError for what a cookie cannot carry: encode it first.
-    """
-    if not COOKIE_NAME.fullmatch(name) or not COOKIE_VALUE.fullmatch(value):
-        raise ValueError(f'bad cookie: {name!r}={value!r}')
+    """A Set-Cookie value; `max_age` in seconds, None for the session's. Raises ValueError for bad characters."""
     parts = [f'{name}={value}']
+    good = '=' not in name and COOKIE.fullmatch(parts[0])
     for attribute, text in (('Path', path), ('Domain', domain), ('Max-Age', max_age), ('SameSite', same_site)):
         if text is not None and text != '':
-            if not COOKIE_ATTRIBUTE.fullmatch(str(text)):
-                raise ValueError(f'bad cookie {attribute}: {text!r}')
             parts.append(f'{attribute}={text}')
-    if secure:
-        parts.append('Secure')
-    if http_only:
-        parts.append('HttpOnly')
-    return '; '.join(parts)
+            good = good and COOKIE_ATTRIBUTE.fullmatch(parts[-1])
+    if not good:
+        raise ValueError(f'bad cookie: {parts}')
+    return '; '.join(parts + ['Secure'] * secure + ['HttpOnly'] * http_only)

@@ -1,25 +1,21 @@
-"""The head of a message, request or response: where it ends, which byte is its first fault, and what frames the body.
+"""The head of a message, request or response: its end, its fields, its first fault (RFC 9112 §2.2, §5, §6).
 
-A head that is whole is found by one search for the blank line and parsed by one regular expression over all its fields
-(`parse_fields`). Everything rare leaves that path: a head that has not arrived whole, one near a limit, and one that did not
-match is read line by line (`check_lines`) and the first fault in byte order is raised. Whether a byte is a fault depends on the
-bytes before it alone. So the error, with its message, is the same whether the head came whole or byte by byte.
-
-A fault of a line is found in byte order; what needs the whole head (Host, framing, the version) is looked at after that.
-RFC 9112 §2.2, §5, §6.
+A whole head costs one search for the blank line and one expression that finds all fields. One that is not whole, may be
+over a limit or does not match is read line by line in `check_lines`, which raises the fault that is first in the bytes.
+What takes the whole head to see, such as version, Host and framing, comes after that.
 """
 
 from .errors import ParseError, shown
-from .grammar import CONTENT_LENGTH, FIELD, FIELD_LINE, FIELD_LINE_PREFIX, REQUEST_LINE_PREFIX
+from .grammar import FIELD_LINE, FIELD_LINES, FIELD_PREFIX, REQUEST_PREFIX
 
-CHUNKED = -1            # a body length: the body is chunked
-UNTIL_CLOSE = -2        # a body length: the body ends where the connection does; responses only
+CHUNKED = -1            # length of a chunked body
+UNTIL_CLOSE = -2        # length of a response body that ends with the connection
 
-find_field_lines = FIELD_LINE.findall
+find_fields = FIELD_LINES.findall
 
 
 class HeadLimits:
-    """Bounds of a head: bytes of a line, bytes of all lines with their CRLFs, number of fields."""
+    """Bounds of a head: bytes of a line without its CRLF, bytes of all lines with theirs, number of fields."""
 
     __slots__ = ('line', 'head', 'fields', 'short')
 
@@ -33,12 +29,11 @@ class HeadLimits:
 LIMITS = HeadLimits()
 
 
-def find_head(data, start=0, limits=LIMITS, first_line=REQUEST_LINE_PREFIX):
-    """Find the head in `data` (bytes or bytearray) from `start` on; empty lines before it are skipped (RFC 9112 §2.2).
+def find_head(data, start=0, limits=LIMITS, first_line=REQUEST_PREFIX):
+    """Find the head in `data` from `start` on, empty lines skipped (RFC 9112 §2.2); returns (start, end).
 
-    Returns (start, end): where the head starts, and where the blank line after it does, so that the body starts at `end + 2`;
-    `end` is -1 as long as the head is not there whole. Raises ParseError at the first byte that no valid head has, with status
-    414 for a long request line, 431 for long or too many fields, otherwise 400.
+    The blank line is at `end`, the body at `end + 2`; `end` is -1 until the head is whole. Raises ParseError: 414 for a
+    request line over a limit, 431 for fields, otherwise 400.
     """
     while data.startswith(b'\r\n', start):
         start += 2
@@ -54,12 +49,12 @@ def find_head(data, start=0, limits=LIMITS, first_line=REQUEST_LINE_PREFIX):
     return start, end
 
 
-def parse_fields(text, line, first_line=REQUEST_LINE_PREFIX):
-    """The fields of a whole head as ({lower-case name: value}, [(name, value), …]).
+def parse_fields(text, line, first_line=REQUEST_PREFIX):
+    """The fields of a whole head as {lower-case name: value} and [(name, value), …]. Raises ParseError 400.
 
-    `line` is the match of the first line, or None if it did not match. Raises ParseError 400 for the first fault.
+    `line` is the match of the first line, None if it did not match.
     """
-    pairs = line and find_field_lines(text, line.end())
+    pairs = line and find_fields(text, line.end())
     if pairs is None or len(pairs) != text.count('\n') - 1:
         check_lines(text, None, first_line)
         pairs = split_fields(text, line.end())
@@ -70,28 +65,13 @@ def parse_fields(text, line, first_line=REQUEST_LINE_PREFIX):
 
 
 def split_fields(text, start=0):
-    """The [(name, value), …] of field lines that are known to be valid; white space around a value is no part of it."""
+    """The [(name, value), …] of checked field lines."""
     lines = [line.partition(':') for line in text[start:].split('\r\n')[:-1]]
     return [(name, value.strip(' \t')) for name, _, value in lines]
 
 
-class _LowerNames(dict):
-    """Field names to lower case: a look-up is faster than str.lower, and the names of all requests share their memory."""
-
-    __slots__ = ()
-
-    def __missing__(self, name):
-        low = name.lower()
-        if len(self) < 200 and len(name) < 40:
-            self[name] = low
-        return low
-
-
-lower = _LowerNames()
-
-
 def combined(pairs):
-    """{lower-case name: value} with the values of a repeated field joined (RFC 9110 §5.3; Cookie: RFC 9113 §8.2.3)."""
+    """{lower-case name: value}, the values of a repeated field joined (RFC 9110 §5.3; Cookie: RFC 6265 §5.4)."""
     fields = {}
     for name, value in pairs:
         name = lower[name]
@@ -101,77 +81,78 @@ def combined(pairs):
     return fields
 
 
-def check_lines(text, limits=None, first_line=REQUEST_LINE_PREFIX):
-    """Raise ParseError for the first byte of `text`, the head or its beginning, that no valid head has at this place.
+class _Lower(dict):
+    """The lower case of names: faster than str.lower, and requests share the memory."""
 
-    With `first_line` None, as in trailers, all lines are fields. Returns None where there is no such byte.
+    def __missing__(self, name):
+        low = name.lower()
+        if len(self) < 200 and len(name) < 40:
+            self[name] = low
+        return low
+
+
+lower = _Lower()
+
+
+def check_lines(text, limits=None, first_line=REQUEST_PREFIX):
+    """Raise ParseError for the first byte of `text`, the beginning of a head, that no valid head has there.
+
+    `first_line` is the prefix expression of the first line, None if all lines are fields.
     """
-    line, head, fields = (limits.line, limits.head, limits.fields) if limits else (len(text),) * 3
-    begin = 0
-    prefix = first_line or FIELD_LINE_PREFIX
-    count = 0 if first_line else 1
+    line, head, fields = (limits.line, limits.head, limits.fields) if limits else [len(text) + 2] * 3
     if text == '\r' or text.endswith('\n\r'):
-        text = text[:-1]                # perhaps half of the blank line
+        text = text[:-1]                # it may be half of the blank line
+    prefix = first_line or FIELD_PREFIX
+    count = 0 if first_line else 1
+    begin = 0
     while begin < len(text):
         if count > fields:
             raise ParseError(431, f'more than {fields} fields')
         end = prefix.match(text, begin).end()
-        length = end - begin
-        if length and text[end - 1] in '\r\n':
-            length = len(text[begin:end].rstrip('\r\n'))
-        if length > line or begin + length + 2 > head:
-            status = 414 if prefix is REQUEST_LINE_PREFIX else 431
-            raise ParseError(status, f'line over {line} bytes' if length > line else f'head over {head} bytes')
-        if end < len(text) and not (length and text[end - 1] == '\n'):
-            raise _fault(text, begin, end, prefix)
+        size = len(text[begin:end].rstrip('\r\n'))
+        if size > line or begin + size + 2 > head:
+            what = f'line over {line} bytes' if size > line else f'head over {head} bytes'
+            raise ParseError(414 if prefix is REQUEST_PREFIX else 431, what)
+        if end < len(text) and (end == begin or text[end - 1] != '\n'):
+            last = text[begin:end + 1]
+            what = 'field' if prefix is FIELD_PREFIX else 'first line'
+            if '\r' in last or last.endswith('\n'):
+                what = 'line end'
+            raise ParseError(400, f'bad {what}: {shown(last)}')
         begin = end
-        prefix = FIELD_LINE_PREFIX
+        prefix = FIELD_PREFIX
         count += 1
 
 
-def _fault(text, begin, at, prefix):
-    """The error for the byte at `at` of the line that begins at `begin`."""
-    byte = text[at]
-    if at > begin and text[at - 1] == '\r':
-        what = 'CR without LF'
-    elif byte == '\n':
-        what = 'LF without CR'
-    elif prefix is not FIELD_LINE_PREFIX:
-        what = 'bad request line' if prefix is REQUEST_LINE_PREFIX else 'bad status line'
-    elif at == begin and byte in ' \t':
-        what = 'folded field' if begin else 'space before the first field'
-    elif ':' in text[begin:at]:
-        what = 'bad byte in a field value'
-    elif byte in ' \t':
-        what = 'space in or after a field name'
-    else:
-        what = 'bad byte in a field name'
-    return ParseError(400, f'{what}: {shown(text[begin:at + 1])}')
+def body_length(fields, version):
+    """Bytes of the body, CHUNKED or UNTIL_CLOSE (RFC 9112 §6.3). Raises ParseError where readers could differ.
 
-
-def content_length(value):
-    """The number of a Content-Length value; the same number repeated counts once (RFC 9110 §8.6). Raises ParseError 400."""
-    match = CONTENT_LENGTH.fullmatch(value)
-    if not match:
-        raise ParseError(400, f'bad Content-Length: {shown(value)}')
-    return int(match[1])
-
-
-def transfer_codings(value):
-    """The codings before the final `chunked` of a Transfer-Encoding value, or None if it does not end in `chunked`.
-
-    Raises ParseError 400 for an empty member and for `chunked` anywhere else: a proxy may read such a list otherwise.
+    An identical repeated Content-Length counts once (RFC 9110 §8.6).
     """
-    codings = [coding.strip(' \t').lower() for coding in value.split(',')]
-    last = codings.pop()
+    length = fields.get('content-length')
+    coding = fields.get('transfer-encoding')
+    if coding is None:
+        if length is None:
+            return UNTIL_CLOSE
+        number, *others = {number.strip(' \t') for number in length.split(',')} if ',' in length else (length,)
+        if others or len(number) > 18 or not number.isdecimal():
+            raise ParseError(400, f'bad Content-Length: {shown(length)}')
+        return int(number)
+    if length is not None or version == 10:
+        raise ParseError(400, 'Transfer-Encoding with Content-Length or in HTTP/1.0')
+    *codings, last = [name.strip(' \t').lower() for name in coding.split(',')]
     if not last or '' in codings or 'chunked' in codings:
-        raise ParseError(400, f'bad Transfer-Encoding: {shown(value)}')
-    return codings if last == 'chunked' else None
+        raise ParseError(400, f'bad Transfer-Encoding: {shown(coding)}')
+    if last != 'chunked':
+        return UNTIL_CLOSE
+    if codings:
+        raise ParseError(501, f'unknown transfer coding: {shown(coding)}')
+    return CHUNKED
 
 
 def encode_field(name, value):
-    """The bytes of a field line. Raises ValueError for a name that is no token and for CR, LF, NUL and the like in the value."""
-    line = f'{name}: {value}'
-    if not FIELD.fullmatch(line):
-        raise ValueError(f'bad field: {shown(line)}')
-    return line.encode('latin-1') + b'\r\n'
+    """The bytes of a field line. Raises ValueError for a name that is no token and for control bytes in the value."""
+    line = f'{name}: {value}\r\n'
+    if ':' in name or not FIELD_LINE.fullmatch(line):
+        raise ValueError(f'bad field: {line!a}')
+    return line.encode('latin-1')

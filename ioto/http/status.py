@@ -1,7 +1,8 @@
-"""Status codes of the IANA registry with their reason phrases (RFC 9110 §15), and ready-made status lines."""
+"""Status codes with their reason phrases, as registered with IANA (RFC 9110 §15)."""
 
 REASONS = {
-    100: 'Continue', 101: 'Switching Protocols', 102: 'Processing', 103: 'Early Hints', 104: 'Upload Resumption Supported',
+    100: 'Continue', 101: 'Switching Protocols', 102: 'Processing', 103: 'Early Hints',
+    104: 'Upload Resumption Supported',
     200: 'OK', 201: 'Created', 202: 'Accepted', 203: 'Non-Authoritative Information', 204: 'No Content',
     205: 'Reset Content', 206: 'Partial Content', 207: 'Multi-Status', 208: 'Already Reported', 226: 'IM Used',
     300: 'Multiple Choices', 301: 'Moved Permanently', 302: 'Found', 303: 'See Other', 304: 'Not Modified',
@@ -14,18 +15,15 @@ REASONS = {
     426: 'Upgrade Required', 428: 'Precondition Required', 429: 'Too Many Requests',
     431: 'Request Header Fields Too Large', 451: 'Unavailable For Legal Reasons',
     500: 'Internal Server Error', 501: 'Not Implemented', 502: 'Bad Gateway', 503: 'Service Unavailable',
-    504: 'Gateway Timeout', 505: 'HTTP Version Not Supported', 506: 'Variant Also Negotiates', 507: 'Insufficient Storage',
-    508: 'Loop Detected', 510: 'Not Extended', 511: 'Network Authentication Required',
+    504: 'Gateway Timeout', 505: 'HTTP Version Not Supported', 506: 'Variant Also Negotiates',
+    507: 'Insufficient Storage', 508: 'Loop Detected', 510: 'Not Extended', 511: 'Network Authentication Required',
 }
 
-STATUS_LINES = {status: f'HTTP/1.1 {status} {reason}\r\n'.encode() for status, reason in REASONS.items()}
+STATUS_LINES = {code: f'HTTP/1.1 {code} {reason}\r\n'.encode() for code, reason in REASONS.items()}
 
 
 def status_line(status):
-    """The status line of any three-digit code; an unregistered one has an empty reason phrase (RFC 9112 §4)."""
-    line = STATUS_LINES.get(status)
-    if line is None:
-        if not 100 <= status <= 999:
-            raise ValueError(f'no status code: {status}')
-        line = f'HTTP/1.1 {status} \r\n'.encode()
-    return line
+    """The status line of any code from 100 to 999; an unregistered one has no reason phrase (RFC 9112 §4)."""
+    if not 100 <= status <= 999:
+        raise ValueError(f'no status code: {status}')
+    return STATUS_LINES.get(status) or f'HTTP/1.1 {status} \r\n'.encode()

@@ -236,3 +236,17 @@ def test_linger_gives_the_peer_the_last_bytes():
         await fiber.join()
         assert a.closed
     with_pair(main)
+
+
+def test_offer_sends_at_once_and_queues_the_rest():
+    async def main(a, b):
+        assert a.offer(b'small') is True
+        assert await b.read() == b'small'
+        big = os.urandom(2_000_000)
+        assert a.offer(big) is False
+        assert a.offer(b'after') is False
+        drained = runtime.spawn(a.drain())
+        assert await b.read_exactly(len(big) + 5) == big + b'after'
+        await drained.join()
+        assert a.sent == len(big) + 10
+    with_pair(main)
