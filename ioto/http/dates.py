@@ -9,9 +9,9 @@ MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 
 _day = '|'.join(DAYS)
 _month = '|'.join(MONTHS)
 _clock = '([0-9]{2}):([0-9]{2}):([0-9]{2})'
-FIXED = re.compile(f'(?:{_day}), ([0-9]{{2}}) ({_month}) ([0-9]{{4}}) {_clock} GMT')
-RFC850 = re.compile(f'(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, ([0-9]{{2}})-({_month})-([0-9]{{2}}) {_clock} GMT')
-ASCTIME = re.compile(f'(?:{_day}) ({_month}) ([0-9]{{2}}| [0-9]) {_clock} ([0-9]{{4}})')
+FIXED = f'(?:{_day}), ([0-9]{{2}}) ({_month}) ([0-9]{{4}}) {_clock} GMT'
+RFC850 = f'(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, ([0-9]{{2}})-({_month})-([0-9]{{2}}) {_clock} GMT'
+ASCTIME = f'(?:{_day}) ({_month}) ([0-9]{{2}}| [0-9]) {_clock} ([0-9]{{4}})'
 
 
 def format_date(seconds):
@@ -26,11 +26,11 @@ def parse_date(text, now=None):
     A two-digit year is the last with these digits that is at most 50 years after `now`, by default the clock's.
     """
     short_year = False
-    if match := FIXED.fullmatch(text):
+    if match := re.fullmatch(FIXED, text):
         day, month, year, *clock = match.groups()
-    elif match := ASCTIME.fullmatch(text):
+    elif match := re.fullmatch(ASCTIME, text):
         month, day, *clock, year = match.groups()
-    elif match := RFC850.fullmatch(text):
+    elif match := re.fullmatch(RFC850, text):
         day, month, year, *clock = match.groups()
         short_year = True
     else:

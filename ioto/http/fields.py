@@ -5,11 +5,12 @@ import re
 from .grammar import QUOTED, TOKEN
 from .head import combined
 
-PARAMETER = re.compile(rf'[\t ]*+;[\t ]*+(?:([{TOKEN}]++)=(?:([{TOKEN}]++)|({QUOTED})))?+')
-QUALITY = re.compile(r'0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?')
-MEMBER = re.compile(rf'(?:[^",]++|{QUOTED}|".*+)++', re.DOTALL)
-COOKIE = re.compile(rf'[{TOKEN}]++=[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+')      # RFC 6265 §4.1.1
-COOKIE_ATTRIBUTE = re.compile(r'[\x20-\x3a\x3c-\x7e]*+')
+# Patterns that `re` compiles, and keeps, when they are first used: most devices need few of them.
+PARAMETER = rf'[\t ]*+;[\t ]*+(?:([{TOKEN}]++)=(?:([{TOKEN}]++)|({QUOTED})))?+'
+QUALITY = r'0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?'
+MEMBER = rf'(?s:[^",]++|{QUOTED}|".*+)++'
+COOKIE = rf'[{TOKEN}]++=[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+'        # RFC 6265 §4.1.1
+COOKIE_ATTRIBUTE = r'[\x20-\x3a\x3c-\x7e]*+'
 
 
 class Headers(dict):
@@ -43,7 +44,7 @@ def tokens(value):
 
 def members(value):
     """The members of a list as they stand; a comma in quotes ends none."""
-    return [member for member in [member.strip(' \t') for member in MEMBER.findall(value)] if member]
+    return [member for member in [member.strip(' \t') for member in re.findall(MEMBER, value)] if member]
 
 
 def parameters(value):
@@ -51,7 +52,8 @@ def parameters(value):
     main = value.partition(';')[0]
     found = {}
     at = len(main)
-    while match := PARAMETER.match(value, at):
+    match_parameter = re.compile(PARAMETER).match
+    while match := match_parameter(value, at):
         name, token, quoted = match.groups()
         if name:
             found.setdefault(name.lower(), token or unquote(quoted))
@@ -70,7 +72,7 @@ def qualities(value):
     for member in members(value):
         name, arguments = parameters(member)
         quality = arguments.get('q', '1')
-        found.append((name, float(quality) if QUALITY.fullmatch(quality) else 0.0))
+        found.append((name, float(quality) if re.fullmatch(QUALITY, quality) else 0.0))
     return sorted(found, key=lambda pair: -pair[1])
 
 
@@ -91,11 +93,11 @@ def parse_cookies(value):
 def format_cookie(name, value, path='/', max_age=None, http_only=True, secure=False, same_site='Lax', domain=None):
     """A Set-Cookie value; `max_age` in seconds, None for the session's. Raises ValueError for bad characters."""
     parts = [f'{name}={value}']
-    good = '=' not in name and COOKIE.fullmatch(parts[0])
+    good = '=' not in name and re.fullmatch(COOKIE, parts[0])
     for attribute, text in (('Path', path), ('Domain', domain), ('Max-Age', max_age), ('SameSite', same_site)):
         if text is not None and text != '':
             parts.append(f'{attribute}={text}')
-            good = good and COOKIE_ATTRIBUTE.fullmatch(parts[-1])
+            good = good and re.fullmatch(COOKIE_ATTRIBUTE, parts[-1])
     if not good:
         raise ValueError(f'bad cookie: {parts}')
     return '; '.join(parts + ['Secure'] * secure + ['HttpOnly'] * http_only)

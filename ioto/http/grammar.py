@@ -13,7 +13,8 @@ import re
 TOKEN = r"!#$%&'*+\-.^_`|~0-9A-Za-z"
 VALUE = r'\t\x20-\x7e\x80-\xff'
 PATH = r"A-Za-z0-9\-._~!$&'()*+,;=:@/"
-URI = PATH + r'%?\[\]'
+URI = PATH + r'%\[\]'
+QUERY = URI + r'?\\^`{|}'             # browsers send the last six as they are
 QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'     # RFC 9110 §5.6.4
 
 
@@ -27,8 +28,8 @@ def _line(*parts):
 
 # RFC 9112 §3: the request line; usually it is HTTP/1.1 and a path without escapes.
 REQUEST_LINE, REQUEST_PREFIX = _line(
-    f'([{TOKEN}]++)', ' ', f'([{URI}]++)', ' ', *'HTTP/', '([0-9])', r'\.', '([0-9])', '\r', '\n')
-PLAIN_REQUEST_LINE = re.compile(rf'(?!CONNECT )([{TOKEN}]++) ((/[{PATH}]*+)(?:\?([{URI}]*+))?+) HTTP/1\.1\r\n')
+    f'([{TOKEN}]++)', ' ', rf'([{URI}]++(?:\?[{QUERY}]*+)?+)', ' ', *'HTTP/', '([0-9])', r'\.', '([0-9])', '\r', '\n')
+PLAIN_REQUEST_LINE = re.compile(rf'(?!CONNECT )([{TOKEN}]++) ((/[{PATH}]*+)(?:\?([{QUERY}]*+))?+) HTTP/1\.1\r\n')
 
 # RFC 9112 §4: the status line; some servers leave out the space before an absent reason phrase.
 STATUS_LINE, STATUS_PREFIX = _line(

@@ -10,9 +10,9 @@
 
     runtime.run(main)
 
-`kernel` is the scheduler, `scopes` time-outs and task groups, `sync` what fibers wait for, `threads` what would block, `stream`,
-`listener`, `dial` and `tls` the sockets, `events` named signals between parts of an agent; `log`, `cron` and `units` are used as
-modules. What a web server needs no part of (dial, threads, cron) is imported when it is first asked for.
+`kernel` is the scheduler, `scopes` and `group` end code that belongs together, `sync` and `queue` are what fibers wait for, `threads`
+what would block, `listener`, `dial`, `stream` and `tls` the sockets, `events` named signals between parts of an agent; `log`, `cron`
+and `units` are used as modules. What a web server needs no part of is imported when it is first asked for.
 """
 
 from . import log, units
@@ -20,16 +20,17 @@ from .events import signal, unwatch, watch
 from .fiber import Cancelled, Fiber
 from .kernel import current, now, on_signal, run, sleep, spawn
 from .listener import listen
-from .scopes import TaskGroup, timeout
+from .scopes import timeout
 from .stream import IncompleteRead, LimitExceeded, Stream
-from .sync import Event, Lock, Queue, QueueEmpty, QueueFull, Semaphore
+from .sync import Event, Lock, Semaphore
 
 __all__ = ['Cancelled', 'Event', 'Fiber', 'IncompleteRead', 'LimitExceeded', 'Lock', 'Queue', 'QueueEmpty', 'QueueFull', 'Semaphore',
            'Stream', 'TaskGroup', 'connect', 'cron', 'current', 'listen', 'log', 'now', 'on_signal', 'run', 'signal', 'sleep',
            'spawn', 'start_tls', 'timeout', 'to_thread', 'units', 'unwatch', 'watch']
 
 
-LATER = {'connect': 'dial', 'start_tls': 'dial', 'to_thread': 'threads'}
+LATER = {'TaskGroup': 'group', 'Queue': 'queue', 'QueueEmpty': 'queue', 'QueueFull': 'queue', 'connect': 'dial', 'start_tls': 'dial',
+         'to_thread': 'threads'}
 
 
 def __getattr__(name):

@@ -9,7 +9,8 @@ import os
 import socket
 
 from .fiber import kernel
-from .scopes import TaskGroup, timeout as time_limit
+from .group import TaskGroup
+from .scopes import timeout as time_limit
 from .stream import Stream
 from .threads import to_thread
 

@@ -43,7 +43,7 @@ class Body:
         parts = self.decoder.feed(data)
         for part in parts:
             self.received += len(part)
-            self.web.connection.trace_in(part)
+            self.web.connection.trace('B', part)
         if self.decoder.done:
             self.rest = self.decoder.rest
         else:

@@ -22,6 +22,7 @@ from .routes import not_found
 IDLE, HEAD, BUSY = range(3)
 END = b'\r\n\r\n'
 PIPELINED = 1 << 18         # bytes of answers that wait for more of them
+PARTS = {'H': 'request', 'B': 'request body', 'h': 'response', 'b': 'response body'}
 
 log = Log('web')
 request_log = Log('request')
@@ -165,8 +166,7 @@ class Connection:
         if len(web.pairs) > limits.fields:
             raise ParseError(431, f'more than {limits.fields} fields')
         server = self.server
-        if server.show:
-            self._trace_request(web)
+        self.trace('H', '\n'.join([f'{web.method} {web.target}', *(f'{name}: {value}' for name, value in web.pairs)]))
         if server.stopping or self.requests >= server.limits['requests']:
             self.closing = True
         for rule in server.router.redirects:
@@ -245,7 +245,7 @@ class Connection:
         web.answer_error(error.status, error.message, getattr(error, 'headers', ()))
         if request_log.level >= server.request_level:
             request_log.write(server.request_level, f'{self.stream.remote[0]} refused {error.status}: {error.message}')
-        self.trace_out(web.out, None)
+        self.trace('h', web.out)
         try:
             await self.stream.write(web.out)
             await self.stream.linger()
@@ -285,31 +285,20 @@ class Connection:
     # The log
 
     def _log(self, web):
-        server = self.server
-        if request_log.level >= server.request_level:
+        level = self.server.request_level
+        if request_log.level >= level:
             size = len(web.out) - web.head_size if web.out is not None else '-'
             took = (time.monotonic() - self.began) * 1000
-            request_log.write(server.request_level,
-                              f'{self.stream.remote[0]} {web.method} {web.target} {web.status} {size} {took:.1f} ms')
-        if server.show and web.out is not None:
-            self.trace_out(web.out[:web.head_size], web.out[web.head_size:])
+            request_log.write(level, f'{self.stream.remote[0]} {web.method} {web.target} {web.status} {size} {took:.1f} ms')
+        if self.server.show and web.out is not None:
+            self.trace('h', web.out[:web.head_size])
+            self.trace('b', web.out[web.head_size:])
 
-    def _trace_request(self, web):
-        if 'H' in self.server.show:
-            lines = [f'{web.method} {web.target} HTTP/1.{web.version - 10}', *(f'{name}: {value}' for name, value in web.pairs)]
-            log.info('request\n' + '\n'.join(lines))
-
-    def trace_in(self, data):
-        """Show a part of the request's body where `show` asks for it (B)."""
-        if 'B' in self.server.show:
-            log.info('request body\n' + data.decode('latin-1'))
-
-    def trace_out(self, head, body):
-        """Show the head (h) or a part of the body (b) of an answer where `show` asks for it."""
-        if head and 'h' in self.server.show:
-            log.info('response\n' + head.decode('latin-1').replace('\r', '').strip())
-        if body and 'b' in self.server.show:
-            log.info('response body\n' + body.decode('latin-1'))
+    def trace(self, part, data):
+        """Log a part of the exchange where `show` asks for it: H and B are the request's head and body, h and b the answer's."""
+        if data and part in self.server.show:
+            text = data if isinstance(data, str) else data.decode('latin-1').replace('\r', '')
+            log.info(f'{PARTS[part]}\n{text.strip()}')
 
 
 def _refusal(error):

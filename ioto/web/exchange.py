@@ -20,8 +20,9 @@ from .body import Body, Disconnected
 JSON = b'Content-Type: application/json\r\n'
 TEXT = b'Content-Type: text/plain; charset=utf-8\r\n'
 BYTES = b'Content-Type: application/octet-stream\r\n'
+FORM = 'application/x-www-form-urlencoded'
 NO_BODY = {204, 304}
-RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these, or understands them
+RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these
 
 to_json = json.JSONEncoder(separators=(',', ':'), ensure_ascii=False).encode
 
@@ -29,8 +30,8 @@ to_json = json.JSONEncoder(separators=(',', ':'), ensure_ascii=False).encode
 class Web(Request):
     """A request (`method path query headers cookies vars host remote secure`) and its answer (`status`, `set_header`, `write`).
 
-    `query` is the text behind the "?", `vars` its variables, to which `form()` adds those of the body. `user` and `session` are
-    None and {} for a client that has not signed in.
+    `query` is the text behind the "?", `vars` its variables, to which `form()` adds those of the body. `user` is None for a client
+    that has not signed in.
     """
 
     status = 200
@@ -46,14 +47,13 @@ class Web(Request):
     content_length = None
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
-    upload_limit = 0
-    _vars = _cookies = _headers = _session = None
+    _vars = _cookies = _headers = None
 
     # The request
 
     @property
     def headers(self):
-        """The request's fields: a dict that ignores the case of names; repeated ones are joined by ", "; `.all(name)` lists them."""
+        """The request's fields: a dict that ignores the case of names; `.all(name)` lists the values of a repeated one."""
         if self._headers is None:
             self._headers = Headers(self.pairs)
         return self._headers
@@ -71,13 +71,6 @@ class Web(Request):
         if self._vars is None:
             self._vars = parse_query(self.query)
         return self._vars
-
-    @property
-    def session(self):
-        """Values that last as long as the session."""
-        if self._session is None:
-            self._session = {}
-        return self._session
 
     @property
     def remote(self):
@@ -100,7 +93,7 @@ class Web(Request):
         return await self.body().read(n)
 
     async def read_all(self):
-        """Return the whole body. Raises HttpError 413 when it is larger than the route's `limits.buffer`, 415 when it is encoded."""
+        """Return the whole body. Raises HttpError 413 where it is over `limits.buffer`, 415 where it is encoded."""
         if self.fields.get('content-encoding', 'identity').lower() != 'identity':
             raise HttpError(415, 'the body is encoded, which this resource does not understand',
                             (('Accept-Encoding', 'identity'),))
@@ -116,7 +109,7 @@ class Web(Request):
         return b''.join(parts)
 
     async def text(self):
-        """Return the body as text, decoded by the charset of its Content-Type (UTF-8 by default). Raises HttpError 400, 413, 415."""
+        """Return the body as text by the charset of its Content-Type (default UTF-8). Raises HttpError 400, 413, 415."""
         data = await self.read_all()
         charset = 'utf-8'
         kind = self.fields.get('content-type', '')
@@ -126,12 +119,12 @@ class Web(Request):
             return data.decode(charset)
         except LookupError:
             raise HttpError(415, f'unknown charset {charset!r}') from None
-        except UnicodeDecodeError as error:
-            raise HttpError(400, f'the body is not {charset}: {error.reason} at byte {error.start}') from None
+        except UnicodeError as error:
+            raise HttpError(400, f'the body is not {charset}: {error}') from None
 
     async def json(self):
-        """Return the value of the JSON body. Raises HttpError 400, 413, and 415 when it is declared to be a form."""
-        if self._kind() in ('application/x-www-form-urlencoded', 'multipart/form-data'):
+        """Return the value of the JSON body. Raises HttpError 400, 413, and 415 where it says to be a form."""
+        if self._kind() in (FORM, 'multipart/form-data'):
             raise HttpError(415, 'expected application/json', (('Accept', 'application/json'),))
         data = await self.read_all()
         try:
@@ -140,9 +133,9 @@ class Web(Request):
             raise HttpError(400, f'the body is not JSON: {error}') from None
 
     async def form(self):
-        """Return the variables of a form body (application/x-www-form-urlencoded) and add them to `vars`. Raises HttpError 413, 415."""
-        if self._kind() not in ('application/x-www-form-urlencoded', ''):
-            raise HttpError(415, 'expected application/x-www-form-urlencoded', (('Accept', 'application/x-www-form-urlencoded'),))
+        """Return the variables of an urlencoded form body and add them to `vars`. Raises HttpError 400, 413, 415."""
+        if self._kind() not in (FORM, ''):
+            raise HttpError(415, f'expected {FORM}', (('Accept', FORM),))
         found = parse_form(await self.read_all())
         self.vars.update(found)
         return found
@@ -153,31 +146,23 @@ class Web(Request):
     # The answer
 
     def set_header(self, name, value):
-        """Set a field of the answer. Raises ValueError for a name or value that no field can have, and once the head is sent."""
-        if self.started:
-            raise ValueError(f'{name} comes too late: the head of the answer has been sent')
+        """Set a field of the answer. Raises ValueError for what no field can be or is the server's, and once the head is sent."""
         lower = name.lower()
-        if lower in RESERVED:
-            self._set_reserved(lower, name, value)
+        if lower == 'content-length' and str(value).isascii() and str(value).isdigit():
+            self.content_length = int(value)
+        elif lower == 'connection' and value == 'close':
+            self.keep_alive = False
         elif lower == 'content-type':
             self.content_type = encode_field(name, value)
         else:
-            prefix = name.encode('ascii', 'replace').lower() + b':'
-            kept = [line for line in self.extra.split(b'\r\n') if line and not line.lower().startswith(prefix)]
-            self.extra = b''.join(line + b'\r\n' for line in kept) + encode_field(name, value)
-
-    def _set_reserved(self, lower, name, value):
-        if lower == 'content-length' and str(value).isascii() and str(value).isdigit():
-            self.content_length = int(value)
-        elif lower == 'connection' and str(value).lower() == 'close':
-            self.keep_alive = False
-        else:
-            raise ValueError(f'{name} is the server\'s to set, not {value!r}')
+            start = b'%b:' % lower.encode('ascii', 'replace')
+            self.extra = b''.join(line for line in self.extra.splitlines(True) if not line.lower().startswith(start))
+            self.add_header(name, value)
 
     def add_header(self, name, value):
-        """Add a field that may stand several times, such as Link."""
-        if self.started:
-            raise ValueError(f'{name} comes too late: the head of the answer has been sent')
+        """Add a field that may stand several times, such as Link. Raises ValueError as `set_header`."""
+        if self.started or name.lower() in RESERVED:
+            raise ValueError(f'{name}: the head of the answer has been sent' if self.started else f'{name} is set by the server')
         self.extra += encode_field(name, value)
 
     def set_cookie(self, name, value, **attributes):
@@ -261,7 +246,7 @@ class Web(Request):
         fields += connection.persistence(self)
         self.started = True
         head = b'%b%b\r\n' % (connection.server.opening(status), fields)
-        connection.trace_out(head, None)
+        connection.trace('h', head)
         return head
 
     async def write(self, data):
@@ -283,7 +268,7 @@ class Web(Request):
                 if len(data) > self.expected_out:
                     raise ValueError(f'{len(data) - self.expected_out} bytes more than the Content-Length that was set')
                 self.expected_out -= len(data)
-            self.connection.trace_out(None, data)
+            self.connection.trace('b', data)
             if self.chunked_out:
                 data = chunk(data)
         else:
@@ -320,7 +305,7 @@ class Web(Request):
             self.out = head
             return
         self.started = self.finished = True
-        connection.trace_out(head, None)
+        connection.trace('h', head)
         stream = connection.stream
         try:
             stream.post(head)

@@ -98,7 +98,16 @@ def test_malformed_request_lines_are_400(line):
 def test_bytes_that_no_uri_has_are_400_in_a_target(byte):
     """RFC 3986 §2, RFC 9112 §3.2; a fragment is no part of a target, so "#" is one of them."""
     assert status(head(line=b'GET /a%cb HTTP/1.1' % byte)) == 400
-    assert status(head(line=b'GET /?a%cb HTTP/1.1' % byte)) == 400
+    if byte not in FROM_BROWSERS:
+        assert status(head(line=b'GET /?a%cb HTTP/1.1' % byte)) == 400
+
+
+FROM_BROWSERS = b'\\^`{|}'          # they send these unescaped in a query (URL Standard, query percent-encode set)
+
+
+@pytest.mark.parametrize('path', [b'/a', b'/a%20b', b'http://a.example/a'])
+def test_bytes_that_browsers_leave_unescaped_are_taken_in_a_query(path):
+    assert target(b'GET %b?q=%b HTTP/1.1' % (path, FROM_BROWSERS)).query == 'q=' + FROM_BROWSERS.decode()
 
 
 def test_empty_lines_before_a_request_are_skipped():

@@ -163,8 +163,11 @@ def targets():
         'percent-space': '/%%20', 'percent-nul': '/hello.txt%00', 'percent-nul-inside': '/hello.txt%00.html',
     }.items():
         case(f'target-{name}', '3986 2.1 DESIGN', request(path), 400, ANY)
-    for byte in CONTROLS + [0x80, 0xc3, 0xff] + list(b'"<>\\^`{|}'):
+    for byte in CONTROLS + [0x80, 0xc3, 0xff] + list(b'"<>'):
         refused(f'target-byte-{show(byte)}', '9112 3 SHOULD', request(b'/hello.txt?' + bytes([byte])) + NEXT)
+    for byte in b'\\^`{|}':
+        refused(f'target-path-byte-{show(byte)}', '9112 3 SHOULD', request(b'/hello.txt' + bytes([byte])) + NEXT)
+        case(f'target-query-byte-{show(byte)}', 'URL 1.3 DESIGN', request(b'/hello.txt?' + bytes([byte])), ok)
     refused('target-fragment', '9112 3.2 SHOULD', request('/hello.txt#top'))
     refused('target-no-slash', '9112 3.2 SHOULD', request('hello.txt'))
     refused('target-query-only', '9112 3.2 SHOULD', request('?a=b'))
