@@ -1,63 +1,46 @@
-"""What the device says about itself: identity, uptime, memory and request counts, as /api/device answers it.
+"""What the device says about itself, as /api/device answers it: identity, uptime, memory and request counts.
 
-Everything comes from the configuration, from counters that the parts keep anyway, and from /proc. A figure that this
-system does not offer is None. Secrets stay out: of device.json5 only the names in IDENTITY are shown, and the
-product, which the device presents as its credential when it registers, is not among them.
+What this system does not offer is None. Of device.json5 only the names in IDENTITY are shown: `product` is a secret.
 """
 import os
+import re
 import sys
 import time
+
+from . import version
 
 IDENTITY = ('id', 'name', 'model', 'version', 'description', 'serial')
 
 
 def device_status(agent):
-    """A dictionary for JSON: device, agent, host, memory and web. Times are in seconds, sizes in bytes."""
-    used, total, available = memory()
+    """A dictionary for JSON, with times in seconds and sizes in bytes."""
     host = os.uname()
     report = {
         'time': time.time(),
         'device': {name: agent.device[name] for name in IDENTITY if name in agent.device},
         'agent': {
-            'version': agent.version, 'profile': agent.profile, 'uptime': time.monotonic() - agent.started,
-            'pid': os.getpid(), 'python': sys.version.partition(' ')[0], 'services': list(agent.services),
+            'version': version, 'profile': agent.profile, 'uptime': time.monotonic() - agent.started,
+            'pid': os.getpid(), 'python': sys.version.partition(' ')[0], 'services': agent.services,
         },
         'host': {
             'name': host.nodename, 'system': f'{host.sysname} {host.release}', 'machine': host.machine,
-            'board': board(), 'uptime': _number('/proc/uptime'), 'load': _number('/proc/loadavg'),
-            'cpus': os.cpu_count(),
+            'board': _read('/proc/device-tree/model').strip('\0 \n') or None, 'uptime': _number('/proc/uptime'),
+            'load': _number('/proc/loadavg'), 'cpus': os.cpu_count(),
         },
-        'memory': {'agent': used, 'total': total, 'available': available},
+        'memory': {
+            'agent': _number('/proc/self/statm', r' (\d+)', os.sysconf('SC_PAGE_SIZE')),
+            'total': _number('/proc/meminfo', r'MemTotal: *(\d+)', 1024),
+            'available': _number('/proc/meminfo', r'MemAvailable: *(\d+)', 1024),
+        },
     }
     if agent.web:
-        report['web'] = dict(agent.web.stats)
+        report['web'] = agent.web.stats
     return report
 
 
-def memory():
-    """(bytes that this process has in memory, bytes of the board, bytes available on it); None where unknown."""
-    pages = (_read('/proc/self/statm') or '').split()
-    used = int(pages[1]) * os.sysconf('SC_PAGE_SIZE') if len(pages) > 1 else None
-    sizes = {}
-    for line in (_read('/proc/meminfo') or '').splitlines():
-        name, _, rest = line.partition(':')
-        if name in ('MemTotal', 'MemAvailable'):
-            sizes[name] = int(rest.split()[0]) * 1024
-    return used, sizes.get('MemTotal'), sizes.get('MemAvailable')
-
-
-def board():
-    """The board's model as the device tree names it, such as 'Raspberry Pi 4 Model B Rev 1.4'; None without one."""
-    text = _read('/proc/device-tree/model')
-    return text.strip('\0 \n') or None if text else None
-
-
-def _number(path):
-    """The first number in a file of /proc."""
-    try:
-        return float(_read(path).split()[0])
-    except (AttributeError, IndexError, ValueError):
-        return None
+def _number(path, pattern=r'([\d.]+)', unit=1):
+    found = re.search(pattern, _read(path))
+    return float(found[1]) * unit if found else None
 
 
 def _read(path):
@@ -65,4 +48,4 @@ def _read(path):
         with open(path, encoding='utf-8', errors='replace') as file:
             return file.read()
     except OSError:
-        return None
+        return ''

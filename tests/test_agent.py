@@ -21,7 +21,8 @@ BASE = "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents:
 @pytest.fixture
 def folder(tmp_path):
     write(tmp_path, 'config/ioto.json5', BASE)
-    write(tmp_path, 'config/device.json5', "{name: 'Pump', id: 'ABCDEFGHJK', product: 'secret', model: 'P1', colour: 'red'}")
+    write(tmp_path, 'config/device.json5',
+          "{name: 'Pump', id: 'ABCDEFGHJK', product: 'secret', model: 'P1', colour: 'red'}")
     write(tmp_path, 'site/index.html', 'hello')
     return tmp_path / 'config'
 
@@ -72,7 +73,7 @@ def test_it_says_in_a_line_each_what_it_started(folder):
     with Child(folder, '--app', path) as child:
         lines = child.output().splitlines()
     assert len(lines) == 4
-    for line, words in zip(lines, ('Starting Ioto', 'Web serves', 'App app.py', 'ready')):
+    for line, words in zip(lines, ('Starting Ioto', 'App app.py', 'Web serves', 'ready')):
         assert line.startswith('app: info: ') and words in line
 
 
@@ -116,7 +117,8 @@ async def start(agent):
         assert child.wait() == 0
 
 
-def test_a_second_signal_stops_it_at_once(folder):
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_second_signal_stops_it_at_once(folder, number, status):
     path = app(folder, '''
 from ioto import json5, runtime
 from ioto.runtime.log import Log
@@ -130,10 +132,10 @@ async def start(agent):
         sock.sendall(b'GET /slow HTTP/1.1\r\nHost: x\r\n\r\n')
         child.wait_for('slow began')
         began = time.monotonic()
-        child.send(signal.SIGINT)
+        child.send(number)
         child.wait_for('Stopping')
-        child.send(signal.SIGINT)
-        assert child.wait() == 130
+        child.send(number)
+        assert child.wait() == status
         assert time.monotonic() - began < 9
         assert 'Traceback' not in child.output()
 
@@ -254,6 +256,44 @@ def test_an_app_starts_stops_and_finds_its_neighbours(folder):
         assert 'stopped Pump' in child.output()
 
 
+def test_no_request_comes_before_the_apps_start_has_returned_or_after_its_stop_has_begun(folder):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    write(folder, 'web.json5', f"{{listen: ['http://127.0.0.1:{port}']}}")
+    path = app(folder, f'''
+import socket
+from ioto import runtime
+def listening():
+    with socket.socket() as sock:
+        return sock.connect_ex(('127.0.0.1', {port})) == 0
+async def start(agent):
+    print('before', listening(), flush=True)
+    await runtime.sleep(0.1)
+    print('later', listening(), flush=True)
+    @agent.web.action('/late')
+    async def late(web):
+        return 'here'
+async def stop(agent):
+    print('after', listening(), flush=True)
+''')
+    with Child(folder, '--app', path) as child:
+        assert get(port, '/late')[2] == b'here'
+        assert child.stop() == 0
+        output = child.output()
+    assert 'before False' in output and 'later False' in output and 'after False' in output
+
+
+def test_an_app_whose_web_server_cannot_listen_is_stopped_again(folder):
+    path = app(folder, "def stop(agent):\n    print('stopped', flush=True)\n")
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        write(folder, 'web.json5', f"{{listen: ['http://127.0.0.1:{taken.getsockname()[1]}']}}")
+        result = run(folder, '--app', path)
+    assert result.returncode == 1 and 'stopped' in result.stdout and 'in use' in result.stderr
+
+
 def test_an_app_may_be_named_in_the_configuration_and_be_plain(folder):
     write(folder.parent, 'plain.py', "def start(agent):\n    print('plain start', flush=True)\n")
     write(folder, 'local.json5', "{app: 'plain.py'}")
@@ -287,20 +327,20 @@ def test_run_takes_functions_and_returns_the_status(folder):
     order = []
 
     async def start(agent):
-        order.append(agent.web.addresses[0])
+        order.append(agent)
 
     def stop(agent):
         order.append('stop')
 
     def ready():
-        order.append('ready')
+        order.append(order[0].web.addresses[0])
 
     runtime.watch('app:ready', ready)
     try:
         assert ioto.run(config=str(folder), start=start, stop=stop, exit='app:ready') == 0
     finally:
         runtime.unwatch('app:ready', ready)
-    assert order[0].startswith('http://127.0.0.1:') and order[1:] == ['ready', 'stop']
+    assert order[1].startswith('http://127.0.0.1:') and order[2:] == ['stop']
 
 
 def test_run_returns_1_for_a_wrong_configuration(tmp_path, capsys):

@@ -23,7 +23,8 @@ def run(*options, cwd=TREE, command=(ENTRY,)):
 
 @pytest.fixture
 def folder(tmp_path):
-    write(tmp_path, 'config/ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site'}}")
+    write(tmp_path, 'config/ioto.json5',
+          "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site'}}")
     write(tmp_path, 'site/index.html', 'hello')
     return tmp_path / 'config'
 
@@ -79,6 +80,13 @@ def test_it_runs_from_any_folder(folder, tmp_path):
     with Child(folder, cwd=tmp_path) as child:
         assert get(child.port)[2] == b'hello'
         assert child.stop() == 0
+
+
+def test_without_config_the_folder_config_is_used_or_asked_for(folder, tmp_path):
+    assert run('--exit', 'app:ready', cwd=tmp_path).returncode == 0
+    result = run('--exit', 'app:ready', cwd=folder)
+    assert result.returncode == 2 and result.stdout == ''
+    assert 'no folder config/ here, expected --config FOLDER' in result.stderr
 
 
 def test_a_mistake_in_the_configuration_has_status_1_and_says_where(folder):

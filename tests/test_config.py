@@ -6,7 +6,7 @@ import re
 import pytest
 from tests.child import TREE, write
 
-from ioto import config
+from ioto import config, json5
 from ioto.config import ConfigError, load
 
 
@@ -17,7 +17,8 @@ def mistake(folder, **options):
 
 
 def test_a_folder_with_only_a_short_ioto_json5_is_enough(tmp_path):
-    write(tmp_path, 'ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:8080'], documents: 'site'}}")
+    write(tmp_path, 'ioto.json5',
+          "{services: {web: true}, web: {listen: ['http://127.0.0.1:8080'], documents: 'site'}}")
     values = load(tmp_path).values
     assert values['services'] == {'web': True}
     assert values['web'] == {'listen': ['http://127.0.0.1:8080'], 'documents': 'site'}
@@ -131,7 +132,8 @@ MISTAKES = [    # file, its text, what the message says after the folder
     ('ioto.json5', '{xyzzy: 1}', '1:2: xyzzy: unknown property'),
     ('ioto.json5', '{services: {serialize: "maybe"}}',
      "1:13: services.serialize: expected one of 'none', 'auto', 'factory', false, got 'maybe'"),
-    ('ioto.json5', '{web: {limits: {body: "lots"}}}', "1:17: web.limits.body: expected a size such as '100K', got 'lots'"),
+    ('ioto.json5', '{web: {limits: {body: "lots"}}}',
+     "1:17: web.limits.body: expected a size such as '100K', got 'lots'"),
     ('ioto.json5', '{web: {limits: []}}', '1:8: web.limits: expected an object in braces, got []'),
     ('ioto.json5', '{web: {limits: {fields: -1}}}',
      "1:17: web.limits.fields: expected a whole number such as 100, or 'unlimited', got -1"),
@@ -157,7 +159,11 @@ MISTAKES = [    # file, its text, what the message says after the folder
      "1:8: log.types: expected words out of error, info, trace, debug, got 'error,infos'"),
     ('ioto.json5', '{log: {format: "%X"}}',
      "1:8: log.format: expected a text with %A, %D, %H, %M, %P, %S and %T, got '%X'"),
-    ('web.json5', '{hosts: []}', '1:2: web.hosts: this is not part of this version'),
+    ('web.json5', '{routes: [{limits: {connections: 1}}]}',
+     '1:21: web.routes[0].limits.connections: unknown property'),
+    ('web.json5', '{routes: [{timeouts: {parse: 1}}]}', '1:23: web.routes[0].timeouts.parse: unknown property'),
+    ('web.json5', '{files: {item: "x"}}', "1:10: web.files.item: expected a size such as '100K', got 'x'"),
+    ('web.json5', '{profiles: {dev: {"=headers": {\n"X-A": 5}}}}', "2:1: web.headers['X-A']: expected a text, got 5"),
     ('web.json5', '{show: "x"}', "1:2: web.show: expected letters out of 'HhBb', got 'x'"),
     ('device.json5', '{name: 7}', '1:2: device.name: expected a text, got 7'),
     ('local.json5', '{"+web": {index: 1}}', '1:11: web.index: expected a text, got 1'),
@@ -187,11 +193,13 @@ def test_a_late_error_is_placed_where_the_value_was_set_last(tmp_path):
     write(tmp_path, 'local.json5', "{\n web: {\n  listen: ['http://:2']}}")
     assert str(load(tmp_path).error('web.listen[0]', 'in use')) == f'{tmp_path}/local.json5:3:12: web.listen[0]: in use'
     assert str(load(tmp_path).error('web.index', 'no')) .endswith(': web.index: no')
+    assert str(load(tmp_path).error('web.cache..css', 'no')).endswith('local.json5:2:2: web.cache..css: no')
+    assert str(load(tmp_path).error('services.web', 'no')) == 'services.web: no'
     assert str(load(tmp_path).error('mqtt', 'no')) == 'mqtt: no'
 
 
-@pytest.mark.parametrize('address', ['http://:80', 'https://example.com:443', 'http://[::]:8080', 'http://[fe80::1%eth0]:1',
-                                     '127.0.0.1:0', ':8080', 'unix:/run/x', 'http://localhost'])
+@pytest.mark.parametrize('address', ['http://:80', 'https://example.com:443', 'http://[::]:8080', 'unix:/run/x',
+                                     'http://[fe80::1%eth0]:1', '127.0.0.1:0', ':8080', 'http://localhost'])
 def test_addresses_that_are_taken(tmp_path, address):
     write(tmp_path, 'web.json5', f"{{listen: ['{address}']}}")
     assert load(tmp_path).values['web']['listen'] == [address]
@@ -271,11 +279,24 @@ def test_web_json5_shows_the_defaults_that_the_server_has():
         if name != 'tls':
             assert f'// {name}: {default!r},' in text, name
     for name in config.WEB:
-        if name not in ('hosts', 'tls', 'upload', 'auth'):
+        if name not in ('tls', 'upload'):
             assert re.search(rf'\b{name}:', text), name
     for name in config.ROUTE:
         if name not in ('role', 'can', 'validate', 'xsrf'):
             assert re.search(rf'\b{name}\b', text), name
+
+
+def test_every_limit_and_timeout_of_the_server_is_a_property(tmp_path):
+    from ioto.web import server
+    limits, timeouts = dict.fromkeys(server.LIMITS, '2K'), dict.fromkeys(server.TIMEOUTS, '2 mins')
+    write(tmp_path, 'web.json5', json5.render({
+        'limits': limits, 'timeouts': timeouts, 'name': 'device.example', 'files': {'cache': '2K', 'item': '2K'},
+        'routes': [{'limits': {'body': '2K', 'buffer': '2K'}, 'timeouts': {'request': '2 mins'}}],
+    }))
+    web = load(tmp_path).values['web']
+    assert web['limits'] == dict.fromkeys(limits, 2048) and web['timeouts'] == dict.fromkeys(timeouts, 120)
+    assert web['files'] == {'cache': 2048, 'item': 2048} and web['name'] == 'device.example'
+    assert web['routes'] == [{'limits': {'body': 2048, 'buffer': 2048}, 'timeouts': {'request': 120}}]
 
 
 def test_the_map_has_every_module():

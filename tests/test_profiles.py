@@ -15,8 +15,8 @@ import pytest
 from tests.child import PATIENCE, TREE, Child, get, write
 
 LACKING = ('asyncio ctypes curses dbm decimal doctest email logging lzma multiprocessing pydoc readline sqlite3 ssl '
-           'unicodedata unittest urllib uuid venv xml xmlrpc http mimetypes tkinter idlelib lib2to3 ensurepip distutils '
-           '_ssl _hashlib _asyncio _ctypes _curses _dbm _gdbm _decimal _lzma _multiprocessing _sqlite3 _uuid '
+           'unicodedata unittest urllib uuid venv xml xmlrpc http mimetypes tkinter idlelib lib2to3 ensurepip '
+           'distutils _ssl _hashlib _asyncio _ctypes _curses _dbm _gdbm _decimal _lzma _multiprocessing _sqlite3 _uuid '
            '_elementtree pyexpat bz2 _bz2').split()
 HEAVY = ('argparse', 'dataclasses', 'inspect', 'typing', 'datetime', 'ssl', 'sqlite3', 'random', 'tempfile', 'shutil',
          'difflib', 'importlib.util', 'traceback', 'pathlib')
@@ -59,7 +59,8 @@ sys.exit(ioto.run(config=sys.argv[2], start=start))
 
 @pytest.fixture
 def folder(tmp_path):
-    write(tmp_path, 'config/ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site'}}")
+    write(tmp_path, 'config/ioto.json5',
+          "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site'}}")
     write(tmp_path, 'site/index.html', 'hello')
     return tmp_path / 'config'
 

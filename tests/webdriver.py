@@ -1,6 +1,6 @@
 """A headless Chromium driven over the WebDriver protocol (W3C WebDriver), spoken with plain sockets.
 
-`with Browser(folder) as browser:` starts chromedriver and one window with an empty profile in `folder`; both end with it.
+`with Browser(folder) as browser:` starts chromedriver and a window with an empty profile in `folder`; both end with it.
 """
 import json
 import os
@@ -10,7 +10,8 @@ import subprocess
 import time
 
 ARGUMENTS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-             '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage']
+             '--disable-background-networking', '--disable-component-update', '--disable-sync',
+             '--disable-dev-shm-usage']
 PATIENCE = 60       # seconds; a browser's first start on a busy machine
 
 
@@ -56,7 +57,8 @@ class Browser:
     def call(self, method, path, value=None):
         """One command; its value. Raises WebDriverError."""
         body = json.dumps(value).encode() if value is not None else b''
-        head = f'{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n'
+        head = (f'{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n'
+                'Connection: close\r\n\r\n')
         with socket.create_connection(('127.0.0.1', self.port), PATIENCE) as sock:
             sock.sendall(head.encode() + body)
             data = b''

@@ -41,22 +41,6 @@ class LengthDecoder:
             raise ParseError(400, f'the connection ended {self.left} bytes before the body')
 
 
-class CloseDecoder:
-    """A response body that ends with the connection."""
-
-    done = False
-    rest = b''
-
-    def __init__(self):
-        self.trailers = {}
-
-    def feed(self, data):
-        return [data] if data else []
-
-    def finish(self):
-        self.done = True
-
-
 class ChunkedDecoder:
     """A chunked body; what is not payload is bounded. `trailers`, {lower-case name: value}, never joins the head."""
 

@@ -1,4 +1,4 @@
-"""The request head: parsed for a server, built for a client (RFC 9112 §3, RFC 9110 §7.2).
+"""The request head, as a server reads it (RFC 9112 §3, RFC 9110 §7.2).
 
 `parse_request` is on the path of every request: one expression matches the usual request line, one finds the fields,
 and a request without anything unusual is done. `_read_line` takes other targets and versions, `body_length` the
@@ -8,7 +8,7 @@ framing, `_read_options` Connection, Upgrade and Expect.
 from .errors import ParseError, shown
 from .fields import tokens
 from .grammar import PLAIN_REQUEST_LINE, REQUEST_LINE
-from .head import UNTIL_CLOSE, body_length, encode_field, parse_fields
+from .head import UNTIL_CLOSE, body_length, parse_fields
 from .uri import normalize_path, split_host, split_target
 
 match_plain_line = PLAIN_REQUEST_LINE.match
@@ -101,11 +101,3 @@ def _read_options(request, connection):
         if expectation != '100-continue':
             raise ParseError(417, f'unknown expectation: {shown(expectation)}')
         request.expect = request.version == 11 and request.length != 0
-
-
-def request_head(method, target, pairs):
-    """The bytes of a request head, blank line included. Raises ValueError for what would not be one."""
-    line = f'{method} {target} HTTP/1.1\r\n'
-    if not REQUEST_LINE.fullmatch(line):
-        raise ValueError(f'bad request line: {shown(line)}')
-    return line.encode('ascii') + b''.join([encode_field(name, value) for name, value in pairs]) + b'\r\n'

@@ -1,26 +1,20 @@
-"""Paths into a value: get, set and remove.
+"""Paths into a value: get, set, remove and locate.
 
-    users[0].name     a property, an item by its index ([-1] is the last), a property of that
-    types['text/css'] a property whose name holds dots, brackets or nothing at all; the quotes enclose a JSON5 string
-    routes[$]         one past the last item: `set` appends there
-    (empty)           the value itself
-
-A number steps into an array as an index and into an object as a name, written [0] or .0 alike. A query that cannot be
-read raises Json5Error, with the column in the query.
+users[0].name is a property of an item ([-1] is the last), types['text/css'] one of any name, routes[$] the place past
+the last item, and the empty path the value itself. Numbers, as in [0] or .0, are names in an object. A path that cannot
+be read raises Json5Error.
 """
 
 import re
 
-from .syntax import Json5Error
+from .parser import Json5Error, Reader, decode, position
 
 APPEND = object()
-OTHER_THAN_NAMES = frozenset('[]"\'')
-
-STEP = r'''(\.?)([^][.'"]+)|\[(?:(\$)|(-?[0-9]+)|(?=["']))'''
+match_step = re.compile(r'''(\.?)([^][.'"]+)|\[(?:(\$)|(-?[0-9]+)|(?=["']))''').match
 
 
 def get(value, query, default=None):
-    """Return what the query names, or `default` if it is not there. A null that is there is None."""
+    """Return what the query names, or `default` if it is not there."""
     for step in split(query):
         step, present = find(value, step)
         if not present:
@@ -32,71 +26,55 @@ def get(value, query, default=None):
 def set(value, query, new):
     """Put `new` where the query says, in place, and return the value (`new` itself for the empty query).
 
-    Objects and arrays on the way are made where nothing or null is. Raises Json5Error if the way leads through another
-    kind of value, or past the end of an array.
+    Missing objects and arrays on the way are made. Raises Json5Error, with nothing changed, if one cannot be there.
     """
-    steps = split(query)
-    if not steps:
-        return new
-    if value is None:
-        value = _container(steps[0])
-    inner = value
-    for at, step in enumerate(steps):
-        key, present = find(inner, step)
-        if not present or inner[key] is None:
-            break
-        if at < len(steps) - 1:
-            inner = inner[key]
-    for following in reversed(steps[at + 1:]):  # made from the inside, so that a fault changes nothing
-        container = _container(following)
-        _put(container, following, new, query)
-        new = container
-    _put(inner, step, new, query)
-    return value
+    return _put(value, split(query), new, query)
 
 
 def remove(value, query):
     """Remove what the query names, in place, and tell whether it was there."""
-    steps = split(query)
-    for step in steps[:-1]:
-        step, present = find(value, step)
+    present = False
+    for step in split(query):
+        container = value
+        step, present = find(container, step)
         if not present:
             return False
-        value = value[step]
-    step, present = find(value, steps[-1]) if steps else (None, False)
+        value = container[step]
     if present:
-        del value[step]
+        del container[step]
     return present
 
 
+def locate(text, query, relaxed=True):
+    """Return (line, column) of the key or item that the query names, or of the nearest around it, for messages."""
+    reader = Reader(text if isinstance(text, str) else decode(text), relaxed, {})
+    value = reader.document()
+    at = reader.skip(0)
+    for step in split(query):
+        step, present = find(value, step)
+        if not present:
+            break
+        at = reader.places[id(value), step][0]
+        value = value[step]
+    return position(reader.text, at)
+
+
 def split(query):
-    """Return the steps of a query: names, indices and APPEND. Raises Json5Error."""
-    if not query:
-        return []
-    if not OTHER_THAN_NAMES.intersection(query):
-        steps = query.split('.')
-        if '' not in steps:
-            return steps
-    from .reader import Reader
-    match_step = re.compile(STEP).match
     steps = []
     at = 0
     while at < len(query):
         found = match_step(query, at)
         if not found or found[2] and (found[1] == '.') != (at > 0):
             break
+        at = found.end()
         if found[2]:
             steps.append(found[2])
-            at = found.end()
             continue
-        at = found.end()
-        if found[3]:
-            steps.append(APPEND)
-        elif found[4]:
-            steps.append(int(found[4][:20]))
+        if found[3] or found[4]:
+            step = APPEND if found[3] else int(found[4][:20])
         else:
-            name, at = Reader(query).string(at)
-            steps.append(name)
+            step, at = Reader(query).string(at)
+        steps.append(step)
         if query[at:at + 1] != ']':
             break
         at += 1
@@ -108,32 +86,30 @@ def split(query):
 def find(value, step):
     """Return the key or index that the step means in this value, and whether something is there."""
     if isinstance(value, dict):
-        if isinstance(step, int):
-            step = str(step)
+        step = str(step) if isinstance(step, int) else step
         return step, step in value
-    if not isinstance(value, list) or step is APPEND:
-        return step, False
-    if isinstance(step, str):
-        if not (step.isdigit() and step.isascii() and len(step) < 20):
-            return step, False
+    if isinstance(step, str) and re.fullmatch('[0-9]{1,20}', step):
         step = int(step)
+    if not isinstance(value, list) or not isinstance(step, int):
+        return step, False
     if step < 0:
         step += len(value)
     return step, 0 <= step < len(value)
 
 
-def _container(step):
-    return {} if isinstance(step, str) else []
-
-
-def _put(value, step, new, query):
+def _put(value, steps, new, query):
+    """Return the value with `new` where the steps lead; the change comes last, after all that can fail."""
+    if not steps:
+        return new
+    step, *rest = steps
+    if value is None:
+        value = {} if isinstance(step, str) else []
     key, present = find(value, step)
-    if isinstance(value, dict) and step is not APPEND:
-        value[key] = new
-    elif present:
+    new = _put(value[key] if present else None, rest, new, query)
+    if present or isinstance(value, dict) and step is not APPEND:
         value[key] = new
     elif isinstance(value, list) and (step is APPEND or key == len(value)):
         value.append(new)
     else:
-        where = 'an item of an array' if not isinstance(step, str) else f'a property {step!r}'
-        raise Json5Error(f'expected room for {where} at {query!r}')
+        raise Json5Error(f'expected room for {"another item" if step is APPEND else repr(step)} at {query!r}')
+    return value

@@ -2,28 +2,22 @@
 
 import re
 
+from .parser import Json5Error
 from .query import get
-from .render import render
-from .syntax import Json5Error
-
-MISSING = object()
+from .render import to_json
 
 
 def template(text, values, default=None):
-    """Return the text with each ${query} replaced by what the query names in `values` (see query.py).
+    """Return the text with each ${query} replaced by what the query names: a string as it is, other values as JSON.
 
-    Strings go in as they are, other values as JSON. A name that is not there gives `default` if that is a string, and
-    is left as it stands if not: the mistake stays visible, and a second template can fill in what the first did not
-    know. What was put in is not looked at again.
+    What is not there becomes `default`, or stays as it stands.
     """
     def replace(found):
-        query = found[1].strip()
+        missing = found[0] if default is None else default
         try:
-            value = get(values, query, MISSING) if query else MISSING
+            value = get(values, found[1].strip() or '[$]', missing)
         except Json5Error:                      # ${…} of another language
-            value = MISSING
-        if value is MISSING:
-            return found[0] if default is None else default
-        return value if isinstance(value, str) else render(value)
+            return missing
+        return value if isinstance(value, str) else to_json(value)
 
     return re.sub(r'\$\{([^{}]*+)\}', replace, text)

@@ -11,7 +11,7 @@ import socket
 from .fiber import kernel
 from .group import TaskGroup
 from .scopes import timeout as time_limit
-from .stream import Stream
+from .stream import Stream, literal
 from .threads import to_thread
 
 STAGGER = 0.25          # seconds between attempts (RFC 8305 §5)
@@ -19,15 +19,12 @@ STAGGER = 0.25          # seconds between attempts (RFC 8305 §5)
 
 async def resolve(host, port, passive=False):
     """Return [(family, socket address)] of a host, IPv6 and IPv4 in turn. Raises OSError that names the host."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-            return [(family, (host, port))]
-        except OSError:
-            pass
+    if found := literal(host, port):
+        return found
     flags = socket.AI_PASSIVE if passive else 0
+    name = host.encode() if host.isascii() else host            # for a str, Python imports what python3-light lacks
     try:
-        found = await to_thread(socket.getaddrinfo, host or None, port, 0, socket.SOCK_STREAM, 0, flags)
+        found = await to_thread(socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM, 0, flags)
     except (OSError, UnicodeError) as error:
         raise OSError(getattr(error, 'errno', None) or errno.EINVAL, f'cannot find host {host}: {error}') from None
     first = [entry[4] for entry in found if entry[0] == found[0][0]]

@@ -14,7 +14,7 @@ from .kernel import sleep
 from .log import DEBUG, Log
 from .poller import Waitable
 from .scopes import timeout as time_limit
-from .stream import Stream
+from .stream import Stream, literal
 
 BACKLOG = 1024          # connections that wait to be accepted
 HANDSHAKE = 10.0        # seconds for a client's TLS handshake
@@ -110,9 +110,9 @@ class Server:
                 return
         try:
             await self.handler(stream)
+            await stream.close()
         finally:
-            if not stream.closed:
-                await stream.close()
+            stream.abort()
 
     async def _secure(self, mine, connection, remote):
         from .tls import TlsStream
@@ -225,8 +225,11 @@ async def listen(address, handler, tls=None, handshake=HANDSHAKE):
         elif not host:
             server.sockets = _bind_all(port)
         else:
-            from .dial import resolve
-            for family, found in await resolve(host, port, passive=True):
+            addresses = literal(host, port)
+            if addresses is None:
+                from .dial import resolve
+                addresses = await resolve(host, port, passive=True)
+            for family, found in addresses:
                 if port == 0 and server.sockets:
                     found = (found[0], server.port, *found[2:])
                 server.sockets.append(_bind(family, found))

@@ -1,28 +1,22 @@
-"""The agent's log: who says what, how important it is, and where it goes.
+"""The agent's log: who says what, at which level, and where it goes.
 
     log = Log('mqtt')                       # one object for each source
-    log.info('connected')
     if log.level >= TRACE:                  # where making the message costs something
         log.trace(f'packet {packet!r}')
 
-Before `configure` errors and infos go to stderr, which also has what a destination that is not there cannot take. A
-message is one write, so those of several threads or processes do not mix. Control characters, and those that turn the
-direction of writing, are shown escaped, and further lines are indented by four spaces: what comes from the network
-forges neither a message nor a terminal sequence. Logging never raises and never waits. What cannot be written (a full
-disk, a slow reader) is counted in `dropped`, and the log says so when it can be written again.
+A source's level is 0 to 4, so an unwanted message costs a comparison. A message is one write, so lines of several threads or
+processes do not mix; control characters and those that change the direction of writing are shown escaped, so text from the network
+can forge neither a line nor a terminal sequence, and further lines are indented by four spaces. Logging never raises and never
+waits: what cannot be written (full disk, reader too slow) is counted, and the next message that can be is preceded by that number.
 """
 import os
 import re
 import sys
-from stat import S_ISREG
 from threading import RLock, get_ident
 from time import localtime, strftime, time
 
 ERROR, INFO, TRACE, DEBUG = 1, 2, 3, 4
 TYPES = (None, 'error', 'info', 'trace', 'debug')
-PRIORITIES = (None, 27, 30, 31, 31)     # facility daemon * 8 + severity, RFC 3164 §4.1.1
-PACKET = 1024                           # bytes, RFC 3164 §4.1
-INFINITY = float('inf')
 
 dropped = 0                             # messages lost since the start
 
@@ -146,9 +140,10 @@ def parse_spec(text):
     return settings
 
 
-# Destinations. write(level, line) is False where there is nothing to write to, and raises OSError where writing failed.
+# A destination (the others are in destinations.py): write(level, line) is False where there is nothing to write to, and raises
+# OSError where writing failed.
 
-class _Stream:
+class Console:
     """stdout or stderr, by descriptor: nothing is buffered that could fail when Python ends."""
 
     def __init__(self, stream):
@@ -177,90 +172,7 @@ class _Stream:
     close = reopen
 
 
-class _File(_Stream):
-    """A file that becomes path.1, and that path.2, when it would grow beyond max_size bytes."""
-    size, limit = 0, INFINITY
-
-    def __init__(self, path, max_size, backups):
-        self.path, self.max_size, self.backups = path, max_size, backups
-        self.fd, self.torn = -1, False
-
-    def write(self, level, line):
-        if self.size and self.size + len(line) >= self.limit:
-            self.rotate()
-        written = super().write(level, line)
-        self.size += len(line) + 1
-        return written
-
-    def reopen(self):
-        self.close()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        try:
-            self.fd = os.open(self.path, flags, 0o640)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            self.fd = os.open(self.path, flags, 0o640)
-        status = os.fstat(self.fd)
-        self.size = status.st_size
-        self.limit = self.max_size if self.max_size and S_ISREG(status.st_mode) else INFINITY
-
-    def rotate(self):
-        names = [self.path]
-        while len(names) <= self.backups and os.path.exists(names[-1]):
-            names.append(f'{self.path}.{len(names)}')
-        try:
-            for old, new in reversed(list(zip(names, names[1:]))):
-                os.replace(old, new)
-            if not self.backups and os.path.exists(self.path):
-                os.unlink(self.path)
-            self.reopen()
-        except OSError:
-            self.limit += self.max_size     # in a folder that may not be written the file has to go on growing
-
-    def close(self):
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-class _Syslog:
-    """Datagrams to the system's log daemon, which may start later than the agent and come again."""
-
-    def __init__(self, path, app):
-        self.path, self.socket = path, None
-        self.tag = re.sub('[^A-Za-z0-9_.-]', '', app)[:32]
-
-    def write(self, level, line):
-        head = f'<{PRIORITIES[level]}>{strftime("%b %e %H:%M:%S", localtime())} {self.tag}[{os.getpid()}]: '.encode()
-        return all([self.send(head + part) for part in line.split(b'\n')])
-
-    def send(self, packet):
-        if len(packet) > PACKET:
-            packet = packet[:PACKET - 3].decode('utf-8', 'ignore').encode() + b'...'
-        for _attempt in range(2):
-            try:
-                if self.socket is None:
-                    import socket
-                    self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                    self.socket.setblocking(False)
-                    self.socket.connect(self.path)
-                self.socket.send(packet)
-                return True
-            except BlockingIOError:
-                raise
-            except OSError:
-                self.close()
-        return False
-
-    def close(self):
-        if self.socket:
-            self.socket.close()
-            self.socket = None
-
-    reopen = close
-
-
-class _Cloud(_Stream):
+class _Cloud(Console):
     """The sinks alone."""
 
     def write(self, level, line):
@@ -268,7 +180,7 @@ class _Cloud(_Stream):
 
 
 _settings = _Settings('error,info', 'all', '%S: %T: %M', 'ioto')
-_stderr = _destination = _Stream(sys.__stderr__)
+_stderr = _destination = Console(sys.__stderr__)
 
 
 def _deliver(level, source, message):
@@ -325,11 +237,12 @@ def configure(types='error,info', sources='all', format='%S: %T: %M', path='stde
     global _destination, _settings, _lost
     settings = _Settings(types, sources, format, app)
     if path in ('stdout', 'stderr'):
-        destination = _Stream(getattr(sys, f'__{path}__'))
-    elif path == 'syslog':
-        destination = _Syslog(syslog, app)
+        destination = Console(getattr(sys, f'__{path}__'))
+    elif path == 'cloud':
+        destination = _Cloud(None)
     else:
-        destination = _Cloud(None) if path == 'cloud' else _File(path, max_size, backups)
+        from .destinations import File, Syslog
+        destination = Syslog(syslog, app) if path == 'syslog' else File(path, max_size, backups)
     with _lock:
         _destination.close()
         _destination, _settings, _lost = destination, settings, 0

@@ -1,11 +1,8 @@
 """Streams: a connected socket that fibers read and write.
 
 Each operation tries the system call first and waits only when that would block. A read that returned less than it asked for has
-emptied the socket, so the next one waits first and saves a call that would fail. Writing has two ways: `write` sends at once
-and returns when all is with the kernel; `post` queues, and what was posted within one turn leaves in one send at its end.
-
-Only one fiber may read at a time. Writes of several fibers are kept whole and in order. A stream over TLS (tls.py) differs in
-the methods `receive` and `transmit` and the waits for them.
+emptied the socket, so the next one waits first. `write` sends at once and returns when all is with the kernel; what is given to
+`post` within one turn leaves in one send at its end. One fiber may read at a time; writes of several are kept whole and in order.
 """
 
 import os
@@ -18,8 +15,19 @@ from .sync import Lock
 
 CHUNK = 65536               # bytes asked of one system call
 SENDFILE = 1 << 20          # bytes asked of one sendfile call
-LINGER = 2.0                # seconds that `linger` reads on
+LINGER = 2.0                # seconds that `linger` reads on, and that `close` sends on
 LINGER_BYTES = 1 << 18      # and bytes
+
+
+def literal(host, port):
+    """Return [(family, socket address)] of an IP address, None for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+            return [(family, (host, port))]
+        except OSError:
+            pass
+    return None
 
 
 class IncompleteRead(EOFError):
@@ -289,14 +297,17 @@ class Stream(Waitable):
             self.abort()
 
     async def close(self):
-        """Send what was posted, then close. Harmless on a closed stream."""
-        if not self.closed:
-            try:
-                await self.drain()
-            except OSError:
-                pass
-            finally:
-                self.abort()
+        """Send what was posted, for some seconds if the peer is slow, then close. Harmless on a closed stream."""
+        if self.closed:
+            return
+        timer = self.kernel.call_later(LINGER, self.abort)
+        try:
+            await self.drain()
+        except OSError:
+            pass
+        finally:
+            timer.cancel()
+            self.abort()
 
     def abort(self):
         """Close now; what was posted and not sent is lost. A fiber that waits on this stream gets an OSError."""

@@ -7,10 +7,6 @@
         return {'hello': web.vars.get('name', 'world')}
 
     await server.start()
-
-A `Server` (server.py) holds the listeners, the counters and the limits; `routes` decides what answers a path; each connection
-is one fiber that runs `connection.Connection`; an action gets a `Web` (exchange.py), the request and its answer in one object;
-`files` serves documents. The HTTP grammar itself is in ioto.http, which knows nothing of sockets.
 """
 
 from .exchange import Disconnected, Web

@@ -1,11 +1,10 @@
 """One connection: a fiber that reads requests, has them answered, and writes the answers in order.
 
-The usual request arrives whole in one read and costs: one search for the blank line, the parse, one look-up of its path, the
-handler, and one send of head and body. Answers to pipelined requests are posted, so those of one read leave in one write. All
-else leaves that path early: heads in pieces, bodies, errors, traces.
+The usual request arrives whole in one read and costs one search for the blank line, the parse, one look-up of its path, the handler,
+and one send. Answers to pipelined requests are posted, so those of one read leave in one write. All else leaves that path early.
 
-No timer is made for a request. One Deadline serves the whole life of the connection; what it means is in `phase`: idle (close
-quietly), receiving a head (408), busy (the request's own time, and that the client keeps reading or sending).
+One Deadline serves the whole life of the connection; what it means is in `phase`: idle (close quietly), receiving a head (408),
+busy (the request's own time, and that the client keeps reading or sending).
 """
 
 import time
@@ -135,6 +134,7 @@ class Connection:
         except Expired as error:
             if error.status:
                 await self._refuse(error)
+            stream.abort()
         except (OSError, Disconnected):
             pass                                # the client has gone
         finally:
@@ -246,11 +246,8 @@ class Connection:
         if request_log.level >= server.request_level:
             request_log.write(server.request_level, f'{self.stream.remote[0]} refused {error.status}: {error.message}')
         self.trace('h', web.out)
-        try:
-            await self.stream.write(web.out)
-            await self.stream.linger()
-        except (OSError, Expired):
-            pass
+        self.stream.post(web.out)
+        await self.stream.linger()
 
     # Time
 

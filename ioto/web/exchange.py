@@ -1,11 +1,9 @@
 """Web: one request and its answer, as an action sees them.
 
-The request's parts are filled in by the parser (ioto.http.Request, of which Web is the kind that has an answer too). The answer
-leaves in one of two ways. What an action returns (a dict or list as JSON, a str as text, bytes) is put behind its head and sent in
-one piece by the connection. What it writes with `await web.write(…)` is streamed: the first write sends the head, with the
-Content-Length that was set or else chunked (to HTTP/1.0: until the close), and each further one waits until the client has room.
-
-The body of the request is read only as the action asks for it (body.py), so a slow action slows its client down.
+The answer leaves in one of two ways. What an action returns (a dict or list as JSON, a str as text, bytes) is put behind its head
+and sent in one piece by the connection. What it writes with `await web.write(…)` is streamed: the first write sends the head, with
+the Content-Length that was set or else chunked (to HTTP/1.0: until the close), and each waits until the client has room. The body of
+the request is read only as the action asks for it (body.py), so a slow action slows its client down.
 """
 
 import json
@@ -15,6 +13,7 @@ from ..http.body import LAST_CHUNK, chunk
 from ..http.fields import Headers, format_cookie, parse_cookies
 from ..http.status import REASONS
 from ..http.uri import parse_form, parse_query
+from ..json5 import to_json
 from .body import Body, Disconnected
 
 JSON = b'Content-Type: application/json\r\n'
@@ -23,8 +22,6 @@ BYTES = b'Content-Type: application/octet-stream\r\n'
 FORM = 'application/x-www-form-urlencoded'
 NO_BODY = {204, 304}
 RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these
-
-to_json = json.JSONEncoder(separators=(',', ':'), ensure_ascii=False).encode
 
 
 class Web(Request):
@@ -189,15 +186,16 @@ class Web(Request):
         self.answer(status, TEXT, text.encode('utf-8', 'replace'))
 
     def answer(self, status, fields, body):
-        """Make the whole answer: encoded fields without Content-Length, and the body. The connection sends it."""
+        """Make the whole answer, which the connection sends: encoded fields without Content-Length, and the body."""
         if self.started:
             raise RuntimeError('the answer has already begun')
         connection = self.connection
         self.status = status
         if self.extra:
             fields += self.extra
-        if self.route is not None and self.route.fields:
-            fields += self.route.fields
+        route = self.route
+        if route is not None and (route.fields or route.cache):
+            fields += route.fields if status >= 400 else route.fields + route.cache
         if connection.closing or not self.keep_alive or self.version < 11 or self.length:
             fields += connection.persistence(self)
         if status in NO_BODY or status < 200:
@@ -212,7 +210,7 @@ class Web(Request):
         """Make what an action returned the answer."""
         kind = type(value)
         if kind is dict or kind is list:
-            fields, body = JSON, to_json(value).encode('utf-8', 'surrogatepass')
+            fields, body = JSON, to_json(value).encode()
         elif kind is str:
             fields, body = TEXT, value.encode('utf-8', 'surrogatepass')
         elif value is None:
@@ -224,7 +222,7 @@ class Web(Request):
         elif isinstance(value, str):
             fields, body = TEXT, value.encode()
         else:
-            fields, body = JSON, to_json(value).encode('utf-8', 'surrogatepass')
+            fields, body = JSON, to_json(value).encode()
         self.answer(self.status, self.content_type or fields, body)
 
     # The streamed answer
@@ -233,7 +231,7 @@ class Web(Request):
         """Make the head of a streamed answer."""
         connection = self.connection
         status = self.status
-        fields = (self.content_type or BYTES) + self.extra + self.route.fields
+        fields = (self.content_type or BYTES) + self.extra + self.route.fields + self.route.cache
         self.expected_out = self.content_length
         if status not in NO_BODY:
             if self.content_length is not None:
@@ -250,10 +248,7 @@ class Web(Request):
         return head
 
     async def write(self, data):
-        """Send a part of the answer: str (as UTF-8) or bytes. Returns when the client has room for more.
-
-        Raises Disconnected when the client has gone, ValueError for more than the Content-Length that was set.
-        """
+        """Send a part of the answer, str or bytes. Raises Disconnected, ValueError for more than the Content-Length set."""
         if self.out is not None or self.finished:
             raise RuntimeError('the answer is complete')
         if isinstance(data, str):
@@ -297,7 +292,7 @@ class Web(Request):
     async def send_file(self, fields, descriptor, size):
         """Answer 200 with encoded fields and `size` bytes of an open file, by sendfile."""
         connection = self.connection
-        fields += self.extra + self.route.fields
+        fields += self.extra + self.route.fields + self.route.cache
         fields += connection.persistence(self)
         head = b'%b%bContent-Length: %d\r\n\r\n' % (connection.server.opening(200), fields, size)
         if self.method == 'HEAD':

@@ -1,11 +1,8 @@
 """Documents: the files of one folder over HTTP.
 
-Nothing outside the folder is ever served: the path that arrives is decoded and normalised (ioto.http), hidden names (those that
-begin with a dot, except .well-known) do not exist, and the real path of what is opened must lie in the real path of the folder.
-
-Small files are kept in a bounded cache together with the ready-made fields of their answer, so a hot one costs a look-up and one
-send. An entry is compared with the file's size and time of change at most once a second. Large files go out with sendfile.
-Validators are a strong ETag of time and size, and Last-Modified; conditions are evaluated in RFC 9110 §13.2.2's order.
+Nothing outside the folder is served: the path is decoded and normalised (ioto.http), hidden names do not exist (.well-known aside),
+and the real path of what is opened must lie in the real path of the folder. Small files are kept in a bounded cache with the fields of
+their answer, compared with the file at most once a second; large ones go out with sendfile.
 """
 
 import errno
@@ -144,7 +141,7 @@ class Files:
         document.checked = web.connection.stream.kernel.time
         extension = name.rpartition('/')[2].rpartition('.')[2].lower() if '.' in name else ''
         kind = self.types.get(extension) or type_of(name)
-        cache = web.route.cache or self.rules.get(extension) or self.rules.get('*')
+        cache = not web.route.cache and (self.rules.get(extension) or self.rules.get('*'))
         document.fields = [('Content-Type', kind), ('Last-Modified', format_date(document.modified)), ('ETag', document.etag)]
         if cache:
             document.fields.append(('Cache-Control', cache))

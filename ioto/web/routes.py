@@ -1,11 +1,8 @@
 """Routes: what answers a path.
 
-Routes are tried in the order of the configuration. A `match` that ends in "/" is a prefix, any other is exact, and a route without
-one matches all. The first that matches decides; routes with the very same `match` that follow it add their methods, so GET and
-POST of one path may be told apart, and no request slips past a restricted route to a laxer one below because of its method.
-
-A route's handler is 'file' (documents), 'action' (bound functions) or, when it names none, the action bound to the path if there is
-one and else the document. What was decided for a path is remembered as a `Target`, so each request costs one dictionary look-up.
+Routes are tried in order. A `match` that ends in "/" is a prefix, any other is exact, none matches all, and the first that matches
+decides. Routes with the same `match` that follow add their methods, so GET and POST of a path may be told apart, but no request slips
+past a restricted route to a laxer one because of its method. What was decided is remembered, so a request costs one look-up.
 """
 
 from ..http import encode_field
@@ -49,11 +46,13 @@ class Route:
         self.redirect = config.get('redirect')
         self.status = redirect_status(config.get('status', 302), f'{where}.status')
         self.stream = bool(config.get('stream'))
-        self.cache = cache_control(config['cache'], f'{where}.cache') if 'cache' in config else None
         try:
             self.fields = b''.join(encode_field(name, value) for name, value in (config.get('headers') or {}).items())
         except ValueError as error:
             raise WebError(f'{where}.headers', str(error)) from None
+        self.cache = b''            # Cache-Control of answers that are no errors
+        if 'cache' in config:
+            self.cache = encode_field('Cache-Control', cache_control(config['cache'], f'{where}.cache'))
         limits = config.get('limits') or {}
         self.body = units.size(limits['body']) if 'body' in limits else server.limits['body']
         self.buffer = units.size(limits['buffer']) if 'buffer' in limits else server.limits['buffer']
@@ -178,9 +177,8 @@ async def not_found(web):
 
 
 class Redirect:
-    """One entry of `web.redirect`: requests for `from` (a path, exact or ending in "/", or a scheme such as 'http://', or
-    nothing for all) are sent to `to`: a path, a whole URL, or a scheme with an optional port ('https://', 'https://:4443'),
-    which keeps host, path and query."""
+    """One entry of `web.redirect`: from a path (exact, or a prefix that ends in "/"), a scheme ('http://') or everything, to a path,
+    a URL, or a scheme with an optional port ('https://:4443') that keeps host, path and query."""
 
     __slots__ = ('origin', 'to', 'status', 'scheme')
 

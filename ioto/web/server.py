@@ -1,7 +1,6 @@
 """Server: listeners, limits, counters and the fields that every answer has.
 
-The status line, the Date of this second and the fixed fields are ready-made bytes, kept for each status for as long as the second
-lasts. There is no timer for that: the first answer of a new second makes them anew.
+Status line, Date and fixed fields are ready-made bytes for each status, made anew by the first answer of a new second: no timer.
 """
 
 import time
@@ -18,25 +17,12 @@ from .connection import BUSY, Connection
 from .files import Files
 from .routes import Router, WebError
 
+# What each means stands in config/web.json5.
 LIMITS = {
-    'body': 'unlimited',            # bytes of a request's body
-    'buffer': '1 MB',               # bytes of a body that text(), json() and form() hold in memory
-    'header': '16K',                # bytes of a request's head
-    'line': '8K',                   # bytes of the request line
-    'fields': 100,                  # fields of a request
-    'connections': 1000,            # open connections
-    'clientConnections': 'unlimited',   # open connections of one client address
-    'requests': 'unlimited',        # requests of one connection
-    'cache': '1 MB',                # bytes of documents held in memory
-    'item': '64K',                  # bytes of the largest of them
+    'body': 'unlimited', 'buffer': '1 MB', 'header': '16K', 'line': '8K', 'fields': 100, 'connections': 1000,
+    'clientConnections': 'unlimited', 'requests': 'unlimited', 'cache': '1 MB', 'item': '64K',
 }
-TIMEOUTS = {
-    'parse': '10 secs',             # for a head, from its first byte
-    'inactivity': '60 secs',        # between requests, and for a client that neither reads nor sends
-    'request': '5 mins',            # from the first byte of a request to the first of its answer
-    'tls': '10 secs',               # for the TLS handshake
-    'grace': '10 secs',             # for requests in hand when the server stops
-}
+TIMEOUTS = {'parse': '10 secs', 'inactivity': '60 secs', 'request': '5 mins', 'tls': '10 secs', 'grace': '10 secs'}
 HEADERS = {
     'X-Content-Type-Options': 'nosniff',
     'X-Frame-Options': 'SAMEORIGIN',
@@ -70,11 +56,9 @@ class Server:
 
     def configure(self, config):
         """Take over a configuration, whole or not at all; listeners are untouched. Raises WebError with the property's name."""
-        limits = {name: self._measure(config, 'limits', name, default, units.size) for name, default in LIMITS.items()}
-        for name, old in (('cache', 'cache'), ('item', 'item')):
-            if old in (config.get('files') or {}):
-                limits[name] = units.size(config['files'][old])
-        timeouts = {name: self._measure(config, 'timeouts', name, default, units.seconds) for name, default in TIMEOUTS.items()}
+        given = {'limits': {**(config.get('limits') or {}), **(config.get('files') or {})}, 'timeouts': config.get('timeouts') or {}}
+        limits = {name: self._measure(given, 'limits', name, default, units.size) for name, default in LIMITS.items()}
+        timeouts = {name: self._measure(given, 'timeouts', name, default, units.seconds) for name, default in TIMEOUTS.items()}
         common = dict(HEADERS)
         common.update(config.get('headers') or {})
         try:
@@ -108,7 +92,7 @@ class Server:
 
     @staticmethod
     def _measure(config, group, name, default, convert):
-        value = (config.get(group) or {}).get(name, default)
+        value = config[group].get(name, default)
         try:
             return convert(value)
         except (TypeError, ValueError) as error:
@@ -131,10 +115,9 @@ class Server:
     # Actions
 
     def action(self, path, methods=None):
-        """Bind a function to a path: `@server.action('/api/hello')`. A path that ends in "/" stands for all below it.
+        """Bind a function, plain or async, that gets a Web and returns a dict, list, str, bytes or None: `@server.action('/api/hello')`.
 
-        The function gets a Web, may be plain or async, and returns a dict, list, str, bytes or None. methods: those it takes, by
-        default GET, HEAD, POST, PUT, PATCH and DELETE.
+        A path that ends in "/" stands for all below it. methods: by default GET, HEAD, POST, PUT, PATCH and DELETE.
         """
         def bind(function):
             self.router.bind(path, function, methods)

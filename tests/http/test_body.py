@@ -3,7 +3,8 @@
 import pytest
 
 from ioto.http import HeadLimits, ParseError
-from ioto.http.body import LAST_CHUNK, ChunkedDecoder, CloseDecoder, LengthDecoder, chunk
+from ioto.http.body import LAST_CHUNK, ChunkedDecoder, LengthDecoder, chunk
+from ioto.http.client import CloseDecoder
 from tests.http.feeding import agreed
 
 LONG = b'x' * 300

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from ioto.http.fields import Headers, format_cookie, members, parameters, parse_cookies, qualities, tokens
+from ioto.http.fields import Headers, format_cookie, parse_cookies, tokens
+from ioto.http.lists import members, parameters, qualities
 
 
 def test_headers_ignore_the_case_of_names():

@@ -4,9 +4,10 @@ import os
 import random
 
 from ioto.http import HttpError, ParseError
-from ioto.http.fields import parameters, parse_cookies, qualities
-from ioto.http.response import find_head as find_response_head
-from ioto.http.response import parse_response
+from ioto.http.client import find_head as find_response_head
+from ioto.http.client import parse_response
+from ioto.http.fields import parse_cookies
+from ioto.http.lists import parameters, qualities
 from ioto.http.uri import parse_query
 from tests.http.feeding import events, head
 

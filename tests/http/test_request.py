@@ -2,7 +2,8 @@
 
 import pytest
 
-from ioto.http import CHUNKED, ParseError, Request, find_head, parse_request, request_head
+from ioto.http import CHUNKED, ParseError, Request, find_head, parse_request
+from ioto.http.client import request_head
 from tests.http.feeding import agreed, head, request, status
 
 GET = b'GET / HTTP/1.1'

@@ -3,8 +3,8 @@
 import pytest
 
 from ioto.http import CHUNKED, UNTIL_CLOSE, HeadLimits, ParseError, encode_field
-from ioto.http.response import parse_response, response_head
-from ioto.http.response import find_head
+from ioto.http.client import parse_response, response_head
+from ioto.http.client import find_head
 from ioto.http.status import REASONS, STATUS_LINES, status_line
 from tests.http.feeding import agreed
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ioto.json5 import Json5Error, load, locate, parse, parser
-from ioto.json5.reader import Reader
+from ioto.json5.parser import Reader
 
 SEED = 20261121
 
@@ -103,6 +103,10 @@ VALID = [
     ('{//comment\n}', {}),
     ('{}//comment', {}),
     ('{/*comment\n** */}', {}),
+    ('[1,/* * */]', [1]),
+    ('{a:1/* * */,/** * b */}', {'a': 1}),
+    ('{/* * */a/* * */:/* * */[/* * */1/* * */,2]}', {'a': [1, 2]}),
+    ('[' + '/**/' * 300 + '1' + '//\n' * 300 + ',' + '/* * */' * 300 + ']', [1]),
     ('/**/1/***/', 1),
     ('/* a * / **/[]', []),
     ('//\r1', 1),
@@ -266,12 +270,12 @@ def ways(text):
         except Json5Error as error:
             return error.message, error.line, error.column
 
-    results = {'parse': outcome(parse, text), 'reader': outcome(Reader(text).document)}
-    try:
-        results['rewritten'] = parser._parse_rewritten(text)
-    except (ValueError, StopIteration, RecursionError):
-        pass
-    return results
+    return {'parse': outcome(parse, text), 'reader': outcome(Reader(text).document), 'steps': outcome(steps, text)}
+
+
+def steps(text):
+    """The value as it is read one step at a time, without the fast expression: keeping places needs that."""
+    return Reader(text, places={}).document()
 
 
 def same(one, other):
@@ -296,8 +300,6 @@ def test_refuses_and_says_where(text, line, column, expected):
     assert (error.line, error.column) == (line, column), error.message
     assert expected in error.message and error.message.startswith('expected ')
     assert str(error) == f'line {line}, column {column}: {error.message}'
-    with pytest.raises((ValueError, StopIteration)):
-        parser._parse_rewritten(text)
 
 
 @pytest.mark.parametrize('digit', '123456789')
@@ -558,16 +560,13 @@ def write(value, random_):
 def test_random_values_in_random_spellings():
     print('seed', SEED)
     random_ = random.Random(SEED)
-    by_way = dict.fromkeys(('parse', 'reader', 'rewritten'), 0)
     for _ in range(3000):
         value = random_value(random_)
         text = write(value, random_)
         for way, result in ways(text).items():
             assert same(result, value), (way, text)
-            by_way[way] += 1
         assert same(parse(text, relaxed=True), value), text
         assert same(Reader(text, relaxed=True).document(), value), text
-    assert by_way['rewritten'] > 500
 
 
 def test_strict_json_reads_as_with_the_json_module():
@@ -739,37 +738,27 @@ def hostile(size):
 
 
 def test_hostile_texts_cost_in_proportion_to_their_length():
-    """Eight times the text may cost some eight times the work; a quadratic reader needs 64 times."""
-
-    def cost(size):
-        worst = 0
-        for text in hostile(size):
-            for relaxed in (False, True):
-                started = time.process_time()
-                with contextlib.suppress(Json5Error):
-                    parse(text, relaxed)
-                worst = max(worst, time.process_time() - started)
-        return worst
-
-    cost(1000)
-    small = max(cost(10000), 0.005)
-    assert cost(80000) < small * 40
+    """Each takes some 0.03 seconds. A quadratic reader would need 5, which no noise of the machine looks like."""
+    for text in hostile(40000):
+        for relaxed in (False, True):
+            started = time.process_time()
+            with contextlib.suppress(Json5Error):
+                parse(text, relaxed)
+            assert time.process_time() - started < 2, text[:40]
 
 
-def test_hostile_texts_of_megabytes_end():
+def test_hostile_texts_of_a_megabyte_end():
     size = 1 << 20
     started = time.process_time()
     for piece in ('[', '\\', '"', "'", '/*', '/**/', '//\n', ' ', '"\\', '{"a":', "['a',", 'a:'):
-        for start in ('', '["', "{a:'", '[/*'):
-            for relaxed in (False, True):
-                with contextlib.suppress(Json5Error):
-                    parse(start + piece * (size // len(piece)), relaxed)
-    assert time.process_time() - started < 200
+        for start, relaxed in (('', False), ('["', True), ("{a:'", False), ('[/*', True)):
+            with contextlib.suppress(Json5Error):
+                parse(start + piece * (size // len(piece)), relaxed)
+    assert time.process_time() - started < 100
 
 
-def test_long_json5_takes_the_exact_reader():
+def test_long_json5():
     text = '[' + "{a: 'b', /* c */ d: [+1, .5,],},\n" * 40000 + ']'
-    assert len(text) > parser.REWRITE_LIMIT
     assert parse(text) == [{'a': 'b', 'd': [1, 0.5]}] * 40000
 
 

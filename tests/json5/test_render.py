@@ -3,10 +3,12 @@
 import json
 import math
 import random
+import subprocess
+import sys
 
 import pytest
 
-from ioto.json5 import Json5Error, parse, render
+from ioto.json5 import Json5Error, parse, render, to_json
 
 VALUE = {'a': [1, 2.5, True, None, 'x'], 'b-c': {}, 'd': [], "it's": "it's", 'q"': 'q"\\"', 'é': '\u2028\ud800\x00\n'}
 
@@ -16,6 +18,24 @@ def test_json():
         '{"a":[1,2.5,true,null,"x"],"b-c":{},"d":[],"it\'s":"it\'s",'
         '"q\\"":"q\\"\\\\\\"","é":"\\u2028\\ud800\\u0000\\n"}'
     )
+
+
+def test_to_json_is_the_default_style_and_always_has_utf_8():
+    assert to_json(VALUE) == render(VALUE) and json.loads(to_json(VALUE).encode()) == VALUE
+    assert [to_json(value) for value in ('a', 1, -0.5, None, True, [], {}, '\udfff')] == [
+        '"a"', '1', '-0.5', 'null', 'true', '[]', '{}', '"\\udfff"']
+
+
+def test_does_without_the_c_encoder():
+    code = (
+        'import json.encoder; json.encoder.c_make_encoder = None\n'
+        'from ioto.json5 import Json5Error, to_json\n'
+        'loop = []; loop.append(loop)\n'
+        'try: to_json(loop)\n'
+        'except Json5Error: print(ascii(to_json({1: ["\u00e9", 1.5, None, "\\ud800"]})))'
+    )
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert out.stdout == ascii('{"1":["é",1.5,null,"\\ud800"]}') + '\n'
 
 
 def test_json5():

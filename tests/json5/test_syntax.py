@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ioto.json5 import Json5Error, parse
-from ioto.json5.syntax import WHITE, in_name, is_name, position
+from ioto.json5.parser import WHITE, in_name, is_name, position
 
 
 def test_names_follow_the_categories_of_ecmascript_5():

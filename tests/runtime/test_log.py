@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from ioto.runtime import log
+from ioto.runtime import destinations, log
 from ioto.runtime.log import DEBUG, ERROR, INFO, TRACE, Log
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -379,7 +379,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_leaves_the_next_line_whole(pa
     program = f'''
 import resource, signal, sys
 sys.path.insert(0, {TREE!r})
-from ioto.runtime import log
+from ioto.runtime import destinations, log
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 log.configure(path={path!r}, format='%M')
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
@@ -427,7 +427,7 @@ def test_without_standard_streams_nothing_else_is_written_to(tmp_path, closed, l
 import sys
 sys.path.insert(0, {TREE!r})
 files = [open({str(other)!r}, 'a') for _ in range(3)]
-from ioto.runtime import log
+from ioto.runtime import destinations, log
 for path in ('stdout', 'stderr'):
     log.configure(path=path)
     log.Log('web').info('message')
@@ -465,7 +465,7 @@ def test_processes_that_share_a_file_tear_no_line(path):
     program = f'''
 import sys
 sys.path.insert(0, {TREE!r})
-from ioto.runtime import log
+from ioto.runtime import destinations, log
 log.configure(path={path!r}, format='%M')
 for number in range(500):
     log.Log('web').info(sys.argv[1] * (number % 300 + 1))
@@ -581,7 +581,7 @@ def test_syslog_packets_are_of_rfc_3164(daemon, write, priority):
 def test_syslog_dates(daemon, month, name, monkeypatch):
     daemon = daemon()
     log.configure(path='syslog', syslog=daemon.path)
-    monkeypatch.setattr(log, 'localtime', lambda *_: time.struct_time((2026, month, 5, 1, 2, 3, 0, 1, 0)))
+    monkeypatch.setattr(destinations, 'localtime', lambda *_: time.struct_time((2026, month, 5, 1, 2, 3, 0, 1, 0)))
     Log('web').info('x')
     assert daemon.received()[0].startswith(f'<30>{name}  5 01:02:03 ioto[')
 

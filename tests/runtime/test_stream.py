@@ -250,3 +250,18 @@ def test_offer_sends_at_once_and_queues_the_rest():
         await drained.join()
         assert a.sent == len(big) + 10
     with_pair(main)
+
+
+def test_closing_does_not_wait_for_ever_for_a_peer_that_does_not_read(monkeypatch):
+    monkeypatch.setattr('ioto.runtime.stream.LINGER', 0.05)
+
+    async def main(a, b):
+        a.post(os.urandom(3_000_000))
+        await runtime.sleep(0.01)           # a fiber of its own is sending the rest
+        waiting = runtime.spawn(a.drain())
+        await runtime.sleep(0)
+        await a.close()
+        assert a.closed
+        with pytest.raises(OSError):
+            await waiting.join()
+    with_pair(main)

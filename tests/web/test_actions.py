@@ -336,16 +336,16 @@ def test_pipelined_answers_come_in_order_in_few_writes_and_a_slow_one_holds_back
 
 def test_routes_in_order():
     config = {'routes': [
-        {'match': '/a', 'methods': ['GET'], 'headers': {'X-Route': 'first'}}, {'match': '/a', 'methods': ['POST'], 'handler': 'action'},
+        {'match': '/a', 'methods': ['GET'], 'headers': {'X-Route': 'first'}, 'cache': 'no-store'}, {'match': '/a', 'methods': ['POST'], 'handler': 'action'},
         {'match': '/gone/', 'redirect': '/new', 'status': 308}, {'match': '/api/', 'handler': 'action'}]}
 
     async def main(client, server):
         answer = await client.ask('GET /a')
-        assert answer.body == b'GET' and answer.fields['x-route'] == 'first'
+        assert answer.body == b'GET' and answer.fields['x-route'] == 'first' and answer.fields['cache-control'] == 'no-store'
         answer = await client.ask(post('/a', b''))
         assert answer.body == b'POST' and 'x-route' not in answer.fields
         answer = await client.ask('DELETE /a')
-        assert answer.status == 405 and answer.fields['allow'] == 'GET, HEAD, OPTIONS, POST'
+        assert answer.status == 405 and answer.fields['allow'] == 'GET, HEAD, OPTIONS, POST' and 'cache-control' not in answer.fields
         answer = await client.ask('GET /gone/x')
         assert answer.status == 308 and answer.fields['location'] == '/new'
         assert (await client.ask('GET /api/none')).status == 404
@@ -473,3 +473,13 @@ def test_the_request_log_has_a_line_for_each_request():
         runtime.log.remove_sink(sink)
     lines = [message for source, message in heard if source == 'request']
     assert len(lines) == 2 and lines[0].startswith('127.0.0.1 GET /a?b=c 200 4 ') and ' 404 ' in lines[1]
+
+
+@pytest.mark.parametrize('pipelined', [False, True])
+def test_a_client_that_does_not_read_is_dropped_after_the_inactivity_timeout(pipelined):
+    async def main(client, server):
+        request = b'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'
+        await client.stream.write(request + request * pipelined)
+        while server.connections:
+            await runtime.sleep(0.02)
+    serve(main, {'timeouts': {'inactivity': 0.1}}, {'/a': lambda web: 'x' * 20_000_000}, limit=10)

@@ -85,10 +85,12 @@ def test_nothing_wakes_an_idle_agent(agent):
     with Connection(agent.port) as connection:
         connection.send(request('/hello.txt'))
         assert connection.response().status == 200
-        time.sleep(0.3)
-        before = switches(agent.pid)
-        time.sleep(3)
-        assert switches(agent.pid) - before <= 1
+        woken = []
+        while len(woken) < 5 and not (woken and woken[-1] == 0):        # what a request leaves to be done may come first
+            before = switches(agent.pid)
+            time.sleep(3)
+            woken.append(switches(agent.pid) - before)
+        assert woken[-1] == 0, woken
 
 
 def switches(pid):

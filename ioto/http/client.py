@@ -1,8 +1,8 @@
-"""The response head: parsed for a client, built for a server (RFC 9112 §4, §6.3)."""
+"""The client's half: request heads built, response heads parsed, the body that ends with the connection (RFC 9112 §3, §4, §6.3)."""
 
-from .errors import ParseError
+from .errors import ParseError, shown
 from .fields import Headers, tokens
-from .grammar import STATUS_LINE, STATUS_PREFIX
+from .grammar import REQUEST_LINE, STATUS_LINE, STATUS_PREFIX
 from .head import LIMITS, UNTIL_CLOSE, body_length, encode_field, parse_fields
 from .head import find_head as find_any_head
 from .status import status_line
@@ -25,6 +25,14 @@ class Response:
 def find_head(data, start=0, limits=LIMITS):
     """`head.find_head` for a response."""
     return find_any_head(data, start, limits, STATUS_PREFIX)
+
+
+def request_head(method, target, pairs):
+    """The bytes of a request head, blank line included. Raises ValueError for what would not be one."""
+    line = f'{method} {target} HTTP/1.1\r\n'
+    if not REQUEST_LINE.fullmatch(line):
+        raise ValueError(f'bad request line: {shown(line)}')
+    return line.encode('ascii') + b''.join([encode_field(name, value) for name, value in pairs]) + b'\r\n'
 
 
 def parse_response(data, start, end, method='GET'):
@@ -51,3 +59,19 @@ def parse_response(data, start, end, method='GET'):
 def response_head(status, pairs):
     """The bytes of a response head, blank line included. Raises ValueError as `encode_field` does."""
     return status_line(status) + b''.join([encode_field(name, value) for name, value in pairs]) + b'\r\n'
+
+
+class CloseDecoder:
+    """A response body that ends with the connection."""
+
+    done = False
+    rest = b''
+
+    def __init__(self):
+        self.trailers = {}
+
+    def feed(self, data):
+        return [data] if data else []
+
+    def finish(self):
+        self.done = True

@@ -1,0 +1,43 @@
+"""Field values that are lists of more than tokens: parameters, quoted strings, quality values (RFC 9110 §5.6, §12.4.2)."""
+
+import re
+
+from .grammar import QUOTED, TOKEN
+
+PARAMETER = rf'[\t ]*+;[\t ]*+(?:([{TOKEN}]++)=(?:([{TOKEN}]++)|({QUOTED})))?+'
+QUALITY = r'0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?'
+MEMBER = rf'(?s:[^",]++|{QUOTED}|".*+)++'
+
+
+def members(value):
+    """The members of a list as they stand; a comma in quotes ends none."""
+    return [member for member in [member.strip(' \t') for member in re.findall(MEMBER, value)] if member]
+
+
+def parameters(value):
+    """Split 'A/B; C="D"' into 'a/b' and {'c': 'D'}; ends at what is malformed (RFC 9110 §5.6.6)."""
+    main = value.partition(';')[0]
+    found = {}
+    at = len(main)
+    match_parameter = re.compile(PARAMETER).match
+    while match := match_parameter(value, at):
+        name, token, quoted = match.groups()
+        if name:
+            found.setdefault(name.lower(), token or unquote(quoted))
+        at = match.end()
+    return main.strip(' \t').lower(), found
+
+
+def unquote(quoted):
+    """The text of a quoted string, given with its quotes (RFC 9110 §5.6.4)."""
+    return re.sub(r'\\(.)', r'\1', quoted[1:-1])
+
+
+def qualities(value):
+    """The [(name, quality), …] of Accept and the like, best first; a malformed quality is 0."""
+    found = []
+    for member in members(value):
+        name, arguments = parameters(member)
+        quality = arguments.get('q', '1')
+        found.append((name, float(quality) if re.fullmatch(QUALITY, quality) else 0.0))
+    return sorted(found, key=lambda pair: -pair[1])
