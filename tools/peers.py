@@ -54,6 +54,8 @@ PROGRAMS = (
 
 PACKAGES = (
     Package('moto[server]', 'stands in for AWS', ('tests/aws', 'tests/cloud')),
+    Package('websockets', 'the other end of a WebSocket', ('tests/websocket',)),
+    Package('wsproto', 'the other end of a WebSocket', ('tests/websocket',)),
     Package('aiohttp', 'web server', ('bench',)),
     Package('uvicorn', 'web server', ('bench',)),
     Package('httptools', "uvicorn's parser", ('bench',)),
