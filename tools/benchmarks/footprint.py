@@ -18,11 +18,12 @@ from tools.benchmarks.servers import HELLO, Server, interpreter, pinned_to_serve
 
 KB = 1024
 # The packages of a web server without anything else; modules directly in ioto/ belong to every profile. What is left out of the
-# packages serves clients, TLS, schedules, log files or the command line; a test runs the agent from the zip that remains.
+# packages serves clients, TLS, schedules, log files, users or the command line; a test runs the agent from the zip that remains.
 WEB_PROFILE = ('runtime', 'json5', 'http', 'web')
 NEEDLESS = {f'ioto/{name}.py' for name in (
     'runtime/cron', 'runtime/destinations', 'runtime/dial', 'runtime/group', 'runtime/queue', 'runtime/threads', 'runtime/tls',
-    'http/client', 'http/lists', 'json5/__main__', 'json5/save', 'json5/template')}
+    'http/client', 'http/lists', 'json5/__main__', 'json5/save', 'json5/template',
+    'web/digest', 'web/passwords', 'web/sessions', 'web/users', 'password')}
 SERVERS = ('agent', 'aiohttp', 'uvicorn', 'waitress', 'microdot', 'nginx')
 BARE = 'bare interpreter'
 FIRST_RUN = 'agent, first run'

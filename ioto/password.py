@@ -1,0 +1,81 @@
+"""The command: make and check password hashes, and give them to the users in auth.json5."""
+
+import argparse
+import os
+import sys
+
+from . import json5
+from .web import passwords
+from .web.digest import ALGORITHMS, secret
+from .web.users import Users
+
+
+def main(arguments):
+    """Return the exit status: 0, or 1 after a message; argparse exits with 2."""
+    parser = argparse.ArgumentParser('python3 -m ioto.password', description='Print the hash of a password, which is asked for '
+                                     'where there is a terminal and else read as a line.')
+    parser.add_argument('user', nargs='?')
+    parser.add_argument('role', nargs='*')
+    parser.add_argument('--password', help='visible in the list of processes')
+    parser.add_argument('--rounds', type=int, default=passwords.ROUNDS, help='of PBKDF2-SHA256 (%(default)s)')
+    parser.add_argument('--file', help='auth.json5, to give the user this password and these roles; comments are lost')
+    parser.add_argument('--realm', help='for Digest authentication in this realm, too')
+    parser.add_argument('--check', metavar='HASH', help='tell whether this is of the password')
+    options = parser.parse_args(arguments)
+    if not options.user and not options.check:
+        parser.error('expected the name of a user')
+    try:
+        word = ask(not options.check) if options.password is None else options.password
+        if options.check:
+            right = passwords.verify(word, options.check)
+            print('the password matches' if right else 'the password does not match')
+            return not right
+        hashed = passwords.hash_password(word, options.rounds)
+        change(options, word, hashed)
+        print(hashed)
+        return 0
+    except (EOFError, KeyboardInterrupt):
+        error = 'no password'
+    except (OSError, ValueError) as why:
+        error = why
+    except AttributeError:
+        error = f'{options.file}: expected objects as in auth.json5'
+    print(error, file=sys.stderr)
+    return 1
+
+
+def ask(twice):
+    """Return the password, typed without echo."""
+    if not sys.stdin.isatty():
+        return input()
+    from getpass import getpass
+    word = getpass()
+    if twice and getpass('Again: ') != word:
+        raise ValueError('the passwords differ')
+    return word
+
+
+def change(options, word, hashed):
+    """Write the user to the file, or print what to write."""
+    path = options.file
+    new = not path or not os.path.exists(path)
+    document = {} if new else json5.load(path)
+    auth = document.get('auth', document)
+    realm = auth.setdefault('realm', options.realm or 'ioto')
+    if realm != (options.realm or realm):
+        raise ValueError(f'the realm of {path} is {realm}')
+    user = auth.setdefault('users', {}).setdefault(options.user, {})
+    user['password'] = hashed
+    if options.role:
+        user['roles'] = options.role
+    if options.realm or 'digest' in user:
+        user['digest'] = {algorithm: secret(algorithm, options.user, realm, word) for algorithm in ALGORITHMS}
+    Users(auth)
+    if path:
+        json5.save(path, document, mode=0o600 if new else None)
+    else:
+        print(json5.render({options.user: user}, 'json5'))
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
