@@ -8,9 +8,12 @@ from .query import get, locate, remove, set
 from .render import render, to_json
 
 
+LATER = {'save': 'atomic', 'template': 'fill'}
+
+
 def __getattr__(name):
-    if name not in ('save', 'template'):
+    if name not in LATER:
         raise AttributeError(f'module {__name__} has no attribute {name}')
     from importlib import import_module
-    found = globals()[name] = getattr(import_module(f'.{name}', __name__), name)
+    found = globals()[name] = getattr(import_module(f'.{LATER[name]}', __name__), name)
     return found

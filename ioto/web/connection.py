@@ -120,15 +120,10 @@ class Connection:
                         await stream.drain()
                 if request_log.level >= server.request_level or server.show:
                     self._log(web)
-                if web.length:
-                    if last or not await web.reader.discard():
-                        await stream.linger()
+                if last or web.length:
+                    data, at = await self._after(web, last, data[at:]), 0
+                    if data is None:
                         break
-                    data, at = web.reader.rest, 0
-                elif last:
-                    if at < len(data):
-                        await stream.linger()
-                    break
         except ParseError as error:
             await self._refuse(error)
         except Expired as error:
@@ -139,6 +134,14 @@ class Connection:
             pass                                # the client has gone
         finally:
             deadline.cancel()
+
+    async def _after(self, web, last, data):
+        """End a request that is the last or had a body. Returns what follows it, or None to end the connection."""
+        if web.length and not last and await web.reader.discard():
+            return web.reader.rest
+        if data or web.length:
+            await self.stream.linger()
+        return None
 
     async def _head(self, data, at, limits):
         """Read on until a head is whole: (data, start, end), with end -1 when the client ended before. Raises ParseError."""

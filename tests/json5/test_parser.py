@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ioto.json5 import Json5Error, load, locate, parse, parser
+from ioto.json5 import Json5Error, load, locate, parse
 from ioto.json5.parser import Reader
 
 SEED = 20261121

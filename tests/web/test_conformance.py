@@ -1,7 +1,6 @@
 """Each row of the conformance table (conformance.py) against the agent, started once as a child process."""
 
 import os
-import sys
 import time
 
 import pytest

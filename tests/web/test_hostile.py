@@ -7,7 +7,6 @@ import json
 import os
 import random
 import socket
-import sys
 import time
 
 import pytest
