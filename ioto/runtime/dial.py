@@ -9,12 +9,14 @@ import os
 import socket
 
 from .fiber import kernel
+from .kernel import sleep
 from .group import TaskGroup
 from .scopes import timeout as time_limit
 from .stream import Stream, literal
 from .threads import to_thread
 
 STAGGER = 0.25          # seconds between attempts (RFC 8305 §5)
+RETRY = 0.02            # seconds between attempts on a UNIX socket
 
 
 async def resolve(host, port, passive=False):
@@ -44,7 +46,10 @@ async def _connect_one(family, address):
     stream = Stream(mine, sock, address if family == socket.AF_UNIX else address[:2])
     try:
         code = sock.connect_ex(address)
-        if code in (errno.EINPROGRESS, errno.EAGAIN):
+        while code == errno.EAGAIN:                 # a UNIX socket whose line is full
+            await sleep(RETRY)
+            code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
             await stream.writable()
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:

@@ -23,6 +23,7 @@ from .timers import Timer
 
 BUDGET = 32             # operations that a fiber may complete in one turn without waiting
 FAREWELL = 10.0         # seconds that fibers have to end, once main has
+NAP = 86400.0           # seconds of one poll at most, for epoll counts milliseconds in 32 bits
 
 
 class Kernel:
@@ -42,6 +43,7 @@ class Kernel:
         self.dead_timers = 0
         self.calls = deque()                # (function, args) handed in by threads and POSIX signals
         self.handlers = {}                  # signal number -> the handler that was there before
+        self.ending = False                 # main has ended
         self.ended = None                   # KeyboardInterrupt or SystemExit that ends the run
         self.wake_lock = threading.Lock()
         self.wake_reader, self.wake_writer = os.pipe()
@@ -58,6 +60,8 @@ class Kernel:
         self.fibers.add(fiber)
         fiber.scheduled = True
         self.ready.append(fiber)
+        if self.ending:
+            fiber.cancel()
         return fiber
 
     def wake(self, fiber):
@@ -101,14 +105,15 @@ class Kernel:
 
     # The loop
 
-    def run(self, coro):
-        """Run until this coroutine ends, then cancel what is left. Returns its result or raises its error."""
-        main = self.spawn(coro, 'main')
-        main.watchers = [lambda _ended: None]       # its error is raised, not logged
-        waker = self.spawn(self._take_calls(), 'waker')
+    def run(self, main, args):
+        """Run until main ends, then cancel what is left. Returns its result or raises its error."""
         try:
+            main = self.spawn(main(*args) if callable(main) else main, 'main')
+            main.watchers = [lambda _ended: None]       # its error is raised, not logged
+            waker = self.spawn(self._take_calls(), 'waker')
             self._loop(lambda: main.done or self.ended is not None)
             self.fibers.discard(waker)
+            self.ending = True
             for fiber in list(self.fibers):
                 fiber.cancel()
             limit = monotonic() + FAREWELL
@@ -161,7 +166,7 @@ class Kernel:
             if ready:
                 timeout = 0
             elif timers:
-                timeout = max(0.0, timers[0][0] - monotonic())
+                timeout = min(max(0.0, timers[0][0] - monotonic()), NAP)
             else:
                 timeout = None
             for fd, bits in poll(timeout):
@@ -281,13 +286,19 @@ class Kernel:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError('POSIX signals reach the main thread only')
         if function is None:
-            if number in self.handlers:
-                posix.signal(number, self.handlers.pop(number))
+            self._restore([number])
             return
         if not self.handlers:
-            posix.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
+            self.old_wakeup = posix.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
         old = posix.signal(number, lambda _number, _frame: self.calls.append((function, ())))
         self.handlers.setdefault(number, old)
+
+    def _restore(self, numbers):
+        for number in numbers:
+            if number in self.handlers:
+                posix.signal(number, self.handlers.pop(number))
+                if not self.handlers:
+                    posix.set_wakeup_fd(self.old_wakeup)
 
     def end(self, error):
         """End the run: `run` raises this KeyboardInterrupt or SystemExit when the fibers have ended."""
@@ -295,10 +306,7 @@ class Kernel:
 
     def close(self):
         """Give back the descriptors and the signal handlers."""
-        for number in list(self.handlers):
-            posix.signal(number, self.handlers.pop(number))
-            if not self.handlers:
-                posix.set_wakeup_fd(-1)
+        self._restore(list(self.handlers))
         with self.wake_lock:
             os.close(self.wake_writer)
             self.wake_writer = -1
@@ -319,7 +327,7 @@ def run(main, *args):
         if (threading.current_thread() is threading.main_thread()
                 and posix.getsignal(posix.SIGINT) is posix.default_int_handler):
             mine.on_signal(posix.SIGINT, lambda: mine.end(KeyboardInterrupt()))
-        return mine.run(main(*args) if callable(main) else main)
+        return mine.run(main, args)
     finally:
         local.kernel = None
 

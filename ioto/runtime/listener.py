@@ -20,7 +20,7 @@ BACKLOG = 1024          # connections that wait to be accepted
 HANDSHAKE = 10.0        # seconds for a client's TLS handshake
 PAUSE = 0.5             # seconds without accepting when descriptors or memory have run out
 
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH}      # only that client
 
 log = Log('runtime')
 
@@ -82,10 +82,10 @@ class Server:
                     await waitable.readable()
                     continue
                 except OSError as error:
-                    if error.errno in EXHAUSTED:
+                    if error.errno not in GONE:
                         log.error(f'cannot accept connections: {error.strerror}; trying again in {PAUSE:g} s')
                         await sleep(PAUSE)
-                    continue                                            # otherwise that client has gone already
+                    continue
                 connection.setblocking(False)
                 fiber = mine.spawn(self._serve(mine, connection, remote), 'connection')
                 self.connections.add(fiber)
@@ -116,18 +116,18 @@ class Server:
 
     async def _secure(self, mine, connection, remote):
         from .tls import TlsStream
-        stream = TlsStream(mine, connection, remote, self.tls, True)
+        stream = None
         try:
+            stream = TlsStream(mine, connection, remote, self.tls, True)
             async with time_limit(self.handshake):
                 await stream.handshake()
             return stream
-        except OSError as error:                                        # ssl.SSLError and TimeoutError are OSErrors
+        except BaseException as error:
+            connection.close() if stream is None else stream.abort()
+            if not isinstance(error, OSError):                          # ssl.SSLError and TimeoutError are OSErrors
+                raise
             if log.level >= DEBUG:
                 log.debug(f'TLS handshake with {remote[0]} failed: {error}')
-            stream.abort()
-        except BaseException:
-            stream.abort()
-            raise
         return None
 
     async def close(self, connections=False):
@@ -188,14 +188,12 @@ def _remove_stale(path):
     except FileNotFoundError:
         return
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
-    else:
+    probe.setblocking(False)
+    refused = probe.connect_ex(path) == errno.ECONNREFUSED
+    probe.close()
+    if not refused:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    finally:
-        probe.close()
+    os.unlink(path)
 
 
 def _bind_all(port):

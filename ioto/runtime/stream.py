@@ -45,7 +45,7 @@ class LimitExceeded(ValueError):
 class Stream(Waitable):
     """A connected, non-blocking socket. `remote` is the peer's address, `secure` whether it is over TLS."""
 
-    __slots__ = ('sock', 'remote', 'closed', 'empty', 'ahead', 'queued', 'queued_bytes', 'failure', 'lock', 'sent')
+    __slots__ = ('sock', 'remote', 'closed', 'empty', 'ahead', 'at', 'queued', 'queued_bytes', 'failure', 'lock', 'sent')
 
     secure = False
 
@@ -55,11 +55,12 @@ class Stream(Waitable):
         self.remote = remote
         self.closed = False
         self.empty = False          # the socket had nothing more when it was read last
-        self.ahead = b''            # bytes received and not yet given out
+        self.ahead = b''            # received, and given out up to `at`
+        self.at = 0
         self.queued = None          # what was posted and is not yet sent
         self.queued_bytes = 0
         self.failure = None         # the error of sending what was posted
-        self.lock = None            # made when a write has to wait
+        self.lock = Lock()          # held by who sends
         self.sent = 0               # bytes handed to the kernel
 
     # What TLS does otherwise
@@ -85,25 +86,31 @@ class Stream(Waitable):
 
     async def read(self, n=CHUNK):
         """Return 1 to n bytes as soon as there are any, b'' at the end. Raises OSError when the connection broke."""
-        data = self.ahead
-        if data:
-            if len(data) <= n:
-                self.ahead = b''
-                return data
-            self.ahead = data[n:]
-            return data[:n]
+        kernel = self.kernel
+        kernel.budget -= 1
+        if kernel.budget < 0:
+            await kernel.checkpoint()           # before anything is taken: an interruption here loses nothing
+        at = self.at
+        if at < len(self.ahead):
+            data = self.ahead[at:at + n]
+            self._skip(at + n)
+            return data
         if self.empty:
             await self.await_receive()
         while True:
             data = self.receive(n)
             if data is not None:
                 self.empty = len(data) < n
-                kernel = self.kernel
-                kernel.budget -= 1
-                if kernel.budget < 0:
-                    await kernel.checkpoint()
                 return data
             await self.await_receive()
+
+    def _skip(self, at):
+        """What has been received and not given out begins at `ahead[at]`."""
+        if at < len(self.ahead):
+            self.at = at
+        else:
+            self.ahead = b''
+            self.at = 0
 
     async def read_exactly(self, n):
         """Return exactly n bytes. Raises IncompleteRead (an EOFError) when the stream ends before."""
@@ -122,140 +129,143 @@ class Stream(Waitable):
 
         Raises LimitExceeded (a ValueError) when that is more than `limit` bytes, IncompleteRead when the stream ends before.
         """
-        data = bytearray()
-        start = 0
+        await self.kernel.checkpoint()
+        start = self.at
         while True:
-            more = await self.read()
-            if not more:
-                raise IncompleteRead(bytes(data), f'{separator!r}')
-            data += more
-            found = data.find(separator, start)
-            if found >= 0 and found + len(separator) <= limit:
-                end = found + len(separator)
-                self.unread(bytes(data[end:]))
-                return bytes(data[:end])
-            if found >= 0 or len(data) >= limit:
-                self.unread(bytes(data))
+            found = self.ahead.find(separator, start, self.at + limit)
+            if found >= 0:
+                data = self.ahead[self.at:found + len(separator)]
+                self._skip(found + len(separator))
+                return data
+            have = self.ahead[self.at:]
+            if len(have) >= limit:
                 raise LimitExceeded(f'no {separator!r} within {limit} bytes')
-            start = max(0, len(data) - len(separator) + 1)
+            self.ahead, self.at = b'', 0
+            try:
+                more = await self.read()
+            except BaseException:
+                self.ahead = have
+                raise
+            if not more:
+                raise IncompleteRead(have, f'{separator!r}')
+            self.ahead = have + more
+            start = max(0, len(have) - len(separator) + 1)
 
     def unread(self, data):
         """Put bytes back, to be read first."""
-        if data:
-            self.ahead = data + self.ahead
+        self.ahead = data + self.ahead[self.at:]
+        self.at = 0
 
-    # Writing
+    # Writing: `queued` is None while all is with the kernel. Whoever drains it holds the lock.
 
     async def write(self, data):
         """Send bytes; returns when the kernel has taken all. Raises OSError when the connection broke."""
-        if self.queued is not None or self.lock is not None:
-            await self._write_in_turn(data)
-            return
-        n = self.transmit(data)
-        self.sent += n
-        if n != len(data):
-            await self._write_in_turn(memoryview(data)[n:])
-            return
+        if not self.offer(data):
+            await self.drain()
         kernel = self.kernel
         kernel.budget -= 1
         if kernel.budget < 0:
             await kernel.checkpoint()
-
-    async def _write_in_turn(self, data):
-        if self.lock is None:
-            self.lock = Lock()
-        try:
-            async with self.lock:
-                queued = self._take_queued()
-                if queued and len(data) < CHUNK:
-                    queued, data = queued + data, b''
-                await self._write_all(queued)
-                await self._write_all(data)
-        finally:
-            if self.lock is not None and not self.lock.locked():
-                self.lock = None
-                if self.queued:
-                    self.kernel.posted.append(self)         # posted while this was being written
-
-    async def _write_all(self, data):
-        view = memoryview(data)
-        while view:
-            n = self.transmit(view)
-            if n:
-                self.sent += n
-                view = view[n:]
-                await self.kernel.checkpoint()
-            else:
-                await self.await_transmit()
 
     def offer(self, data):
         """Send what the socket takes at once and queue the rest. Returns whether there is none; if there is, `drain` waits for it.
 
         `write` without the cost of a coroutine, for who sends one small answer after another. Raises OSError.
         """
-        if self.queued is None and self.lock is None:
+        if self.queued is None:
             n = self.transmit(data)
             self.sent += n
             if n == len(data):
                 return True
-            data = data[n:]
+            data = memoryview(data)[n:]
+        elif self.failure is not None:
+            raise self.failure
         self.post(data)
         return False
 
     def post(self, data):
         """Queue bytes to leave by the end of this turn, together with all else that is posted in it. See `drain`."""
-        if self.queued is None:
-            self.queued = deque()
-            self.kernel.posted.append(self)
-        self.queued.append(data)
-        self.queued_bytes += len(data)
+        if self.failure is None and not self.closed:
+            if self.queued is None:
+                self.queued = deque()
+            if not self.queued:
+                self.kernel.posted.append(self)
+            self.queued.append(data)
+            self.queued_bytes += len(data)
 
     def _take_queued(self):
-        if self.failure is not None:
-            raise self.failure
-        queued, self.queued, self.queued_bytes = self.queued, None, 0
-        if not queued:
-            return b''
+        queued, self.queued, self.queued_bytes = self.queued, deque(), 0
         return queued[0] if len(queued) == 1 else b''.join(queued)
 
     def send_posted(self):
         """Send what was posted; called by the scheduler at the end of a turn."""
-        if self.queued is None or self.lock is not None or self.closed:
+        if not self.queued or self.lock.locked() or self.closed:
             return
         try:
             data = self._take_queued()
             n = self.transmit(data)
             self.sent += n
-        except OSError as error:
+            if n == len(data):
+                self.queued = None
+                return
+        except Exception as error:              # the next write raises it
             self.failure = error
-            self.queued = deque()       # the next write raises the failure
             return
-        if n < len(data):
-            self.queued = deque([data[n:]])
-            self.queued_bytes = len(data) - n
-            self.kernel.spawn(self._send_rest(), 'posted output')
+        self.queued.append(memoryview(data)[n:])
+        self.kernel.spawn(self._drain_quietly(), 'posted output')
 
-    async def _send_rest(self):
+    async def _drain_quietly(self):
         try:
-            await self._write_in_turn(b'')
-        except OSError as error:
-            self.failure = error
-            self.queued = deque()
+            await self.drain()
+        except Exception:
+            pass                                # kept in `failure`
 
     async def drain(self):
         """Wait until all that was posted is with the kernel. Raises OSError when the connection broke."""
-        if self.queued is not None or self.lock is not None:
-            await self._write_in_turn(b'')
+        if self.queued is not None:
+            async with self.lock:
+                await self._send_queued()
+
+    async def _send_queued(self):
+        if self.failure is not None:
+            raise self.failure
+        while self.queued:
+            view = memoryview(self._take_queued())
+            try:
+                while view:
+                    n = self.transmit(view)
+                    if n:
+                        self.sent += n
+                        view = view[n:]
+                        await self.kernel.checkpoint()
+                    else:
+                        await self.await_transmit()
+            except BaseException as error:
+                if view:
+                    self.queued.appendleft(view)
+                if isinstance(error, OSError):
+                    self.failure = error
+                raise
+        self.queued = None
 
     async def sendfile(self, file, offset, count):
         """Send `count` bytes of an open file (its `fileno()`) from `offset` without copying them through Python.
 
         Returns the number of bytes sent: less than `count` when the file is shorter.
         """
-        await self.drain()
-        end = offset + count
-        start = offset
-        descriptor = file if isinstance(file, int) else file.fileno()
+        async with self.lock:
+            await self._send_queued()
+            self.queued = deque()               # what others write meanwhile waits behind the file
+            try:
+                return await self._send_file(file if isinstance(file, int) else file.fileno(), offset, count)
+            finally:
+                if self.queued:
+                    self.kernel.posted.append(self)
+                else:
+                    self.queued = None
+
+    async def _send_file(self, descriptor, offset, count):
+        start, end = offset, offset + count
         while offset < end:
             try:
                 n = os.sendfile(self.fd, descriptor, offset, min(end - offset, SENDFILE))
@@ -303,8 +313,8 @@ class Stream(Waitable):
         timer = self.kernel.call_later(LINGER, self.abort)
         try:
             await self.drain()
-        except OSError:
-            pass
+        except Exception:
+            pass                                # kept in `failure`
         finally:
             timer.cancel()
             self.abort()

@@ -68,8 +68,8 @@ async def to_thread(function, *args):
         if _idle > 0:
             _idle -= 1
         elif _threads < LIMIT:
-            _threads += 1
             threading.Thread(target=_work, name='helper', daemon=True).start()
+            _threads += 1
         else:
             _idle -= 1          # taken by the thread that is idle next
         _jobs.put(job)          # within the lock: a thread that is about to end must see it

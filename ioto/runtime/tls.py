@@ -131,12 +131,6 @@ class TlsStream(Stream):
             self.wants = 'r'
         return 0
 
-    async def read(self, n=CHUNK):
-        data = await super().read(n)
-        if self.empty and self.sock.pending():
-            self.empty = False          # decrypted already, so the poller would not report it
-        return data
-
     async def await_receive(self):
         wants, self.wants = self.wants, None
         await (self.writable() if wants == 'w' else self.readable())
@@ -145,15 +139,22 @@ class TlsStream(Stream):
         wants, self.wants = self.wants, None
         await (self.readable() if wants == 'r' else self.writable())
 
-    async def sendfile(self, file, offset, count):
+    async def _send_file(self, descriptor, offset, count):
         import os
-        descriptor = file if isinstance(file, int) else file.fileno()
         start = offset
         while count:
             data = os.pread(descriptor, min(count, CHUNK), offset)
             if not data:
                 break
-            await self.write(data)
+            view = memoryview(data)
+            while view:
+                n = self.transmit(view)
+                if n:
+                    view = view[n:]
+                    await self.kernel.checkpoint()
+                else:
+                    await self.await_transmit()
+            self.sent += len(data)
             offset += len(data)
             count -= len(data)
         return offset - start

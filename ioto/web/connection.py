@@ -15,7 +15,7 @@ from ..runtime.fiber import Cancelled
 from ..runtime.log import Log
 from ..runtime.timers import Deadline
 from .body import Body, Disconnected
-from .exchange import Web
+from .exchange import Finished, Web
 from .routes import not_found
 
 IDLE, HEAD, BUSY = range(3)
@@ -66,14 +66,20 @@ class Connection:
         deadline.set(kernel.time + idle)
         try:
             while True:
-                if at >= len(data):
+                if at < len(data):
+                    kernel.budget -= 1
+                    if kernel.budget < 0:
+                        await kernel.checkpoint()       # a pipeline is not served before everybody else
+                else:
                     deadline.when = kernel.time + idle
                     self.phase = IDLE
+                    web = result = out = data = None         # an idle connection holds nothing
                     data = await read()
                     if not data:
                         break
                     at = 0
                 self.began = kernel.time
+                self.web = None
                 end = data.find(END, at) + 2
                 if end < 2 or end - at > small or data[at] < 33:
                     data, at, end = await self._head(data, at, limits)
@@ -95,6 +101,8 @@ class Connection:
                         handler = self._route(web, target)
                     else:
                         web.route, handler = found
+                if self.began + web.route.timeout < deadline.armed:
+                    deadline.set(self.began + web.route.timeout)
                 try:
                     result = handler(web)
                     if type(result) is CoroutineType:
@@ -106,7 +114,7 @@ class Connection:
                         else:
                             web.answer_value(result)
                             out = web.out
-                except (Exception, Expired) as error:
+                except (Exception, Expired, Finished, SystemExit) as error:
                     if not self._failed(web, error):
                         break
                     out = web.out
@@ -124,12 +132,10 @@ class Connection:
                     data, at = await self._after(web, last, data[at:]), 0
                     if data is None:
                         break
-        except ParseError as error:
-            await self._refuse(error)
-        except Expired as error:
-            if error.status:
+        except (ParseError, Expired) as error:
+            if error.status and (self.web is None or self.web.out is None and not self.web.started):
                 await self._refuse(error)
-            stream.abort()
+            stream.abort()                      # behind an answer nothing else may come
         except (OSError, Disconnected):
             pass                                # the client has gone
         finally:
@@ -175,19 +181,14 @@ class Connection:
         for rule in server.router.redirects:
             url = rule.apply(web)
             if url is not None:
-                web.route = server.router.routes[0]
+                web.route = server.router.default
                 return lambda web: web.redirect(url, rule.status)
-        target = server.router.find(web.path)
-        found = target.handlers.get(web.method) if target is not None and web.length == 0 else None
-        if found is None:
-            return self._route(web, target)
-        web.route = found[0]
-        return found[1]
+        return self._route(web, server.router.find(web.path))
 
     def _route(self, web, target):
         """The handler of a request with a body, or of one whose path or method has none of its own."""
         router = self.server.router
-        web.route = router.routes[0] if target is None else target.route
+        web.route = router.default if target is None else target.route
         method = web.method
         if method not in router.known:
             return _refusal(HttpError(501, f'the method {method[:40]} is not known here'))
@@ -210,6 +211,8 @@ class Connection:
 
     def _failed(self, web, error):
         """Make an error of a handler the answer. Returns False when none can be given any more."""
+        if isinstance(error, Finished):
+            return True
         if isinstance(error, Disconnected):
             return False
         if not isinstance(error, (HttpError, Expired)):
@@ -218,15 +221,16 @@ class Connection:
             return False                        # the client sees that the answer is cut short
         web.out = web.content_type = None
         web.extra = b''
-        if isinstance(error, HttpError):
-            if error.close:
-                self.closing = True
-            web.answer_error(error.status, error.message, error.headers)
-        elif isinstance(error, Expired):
+        if isinstance(error, Expired) or getattr(error, 'close', False):
             self.closing = True
-            web.answer_error(error.status, error.message)
-        else:
-            web.answer_error(500, 'the request could not be answered; the device\'s log says why')
+        try:
+            if isinstance(error, (HttpError, Expired)):
+                web.answer_error(error.status, error.message, getattr(error, 'headers', ()))
+                return True
+        except ValueError as wrong:             # a status or field that cannot be sent
+            log.exception(f'{web.method} {web.path} failed', wrong)
+            web.extra = b''
+        web.answer_error(500, 'the request could not be answered; the device\'s log says why')
         return True
 
     def persistence(self, web):
@@ -268,7 +272,7 @@ class Connection:
     def _expire_busy(self, now):
         web, stream, idle = self.web, self.stream, self.server.timeouts['inactivity']
         limit = float('inf')
-        if web is not None and web.route is not None and not web.started:
+        if web is not None and web.route is not None and not web.started and web.out is None:
             limit = self.began + web.route.timeout
             if now >= limit:
                 late = web.reader is not None and not web.reader.done

@@ -14,6 +14,7 @@ from ..http.fields import Headers, format_cookie, parse_cookies
 from ..http.status import REASONS
 from ..http.uri import parse_form, parse_query
 from ..json5 import to_json
+from ..runtime.fiber import Cancelled
 from .body import Body, Disconnected
 
 JSON = b'Content-Type: application/json\r\n'
@@ -21,7 +22,16 @@ TEXT = b'Content-Type: text/plain; charset=utf-8\r\n'
 BYTES = b'Content-Type: application/octet-stream\r\n'
 FORM = 'application/x-www-form-urlencoded'
 NO_BODY = {204, 304}
+VARIABLES = 1000        # of a form
 RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these
+
+
+def _refuse_constant(name):
+    raise ValueError(f'{name} is no JSON')
+
+
+class Finished(Cancelled):
+    """Ends an action whose answer nobody reads further: that to a HEAD."""
 
 
 class Web(Request):
@@ -96,14 +106,12 @@ class Web(Request):
                             (('Accept-Encoding', 'identity'),))
         if self.length > self.route.buffer:
             raise self.body().too_large(self.route.buffer)
-        parts = []
-        size = 0
+        whole = bytearray()
         async for data in self.body():
-            size += len(data)
-            if size > self.route.buffer:
+            whole += data
+            if len(whole) > self.route.buffer:
                 raise self.body().too_large(self.route.buffer)
-            parts.append(data)
-        return b''.join(parts)
+        return bytes(whole)
 
     async def text(self):
         """Return the body as text by the charset of its Content-Type (default UTF-8). Raises HttpError 400, 413, 415."""
@@ -125,7 +133,7 @@ class Web(Request):
             raise HttpError(415, 'expected application/json', (('Accept', 'application/json'),))
         data = await self.read_all()
         try:
-            return json.loads(data)
+            return json.loads(data, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise HttpError(400, f'the body is not JSON: {error}') from None
 
@@ -133,7 +141,10 @@ class Web(Request):
         """Return the variables of an urlencoded form body and add them to `vars`. Raises HttpError 400, 413, 415."""
         if self._kind() not in (FORM, ''):
             raise HttpError(415, f'expected {FORM}', (('Accept', FORM),))
-        found = parse_form(await self.read_all())
+        data = await self.read_all()
+        if data.count(b'&') >= VARIABLES:
+            raise HttpError(413, f'the form has more than {VARIABLES} variables')
+        found = parse_form(data)
         self.vars.update(found)
         return found
 
@@ -145,6 +156,8 @@ class Web(Request):
     def set_header(self, name, value):
         """Set a field of the answer. Raises ValueError for what no field can be or is the server's, and once the head is sent."""
         lower = name.lower()
+        if self.started:
+            raise ValueError(f'{name}: the head of the answer has been sent')
         if lower == 'content-length' and str(value).isascii() and str(value).isdigit():
             self.content_length = int(value)
         elif lower == 'connection' and value == 'close':
@@ -189,22 +202,27 @@ class Web(Request):
         """Make the whole answer, which the connection sends: encoded fields without Content-Length, and the body."""
         if self.started:
             raise RuntimeError('the answer has already begun')
-        connection = self.connection
         self.status = status
-        if self.extra:
-            fields += self.extra
-        route = self.route
-        if route is not None and (route.fields or route.cache):
-            fields += route.fields if status >= 400 else route.fields + route.cache
-        if connection.closing or not self.keep_alive or self.version < 11 or self.length:
-            fields += connection.persistence(self)
-        if status in NO_BODY or status < 200:
-            head = b'%b%b\r\n' % (connection.server.opening(status), fields)
-            body = b''
+        if status in NO_BODY:
+            head, body = self._head(status, fields), b''
         else:
-            head = b'%b%bContent-Length: %d\r\n\r\n' % (connection.server.opening(status), fields, len(body))
+            body = b'' if status == 205 else body
+            head = self._head(status, b'%bContent-Length: %d\r\n' % (fields, len(body)))
         self.head_size = len(head)
         self.out = head if self.method == 'HEAD' else head + body
+
+    def _head(self, status, fields):
+        """The head of an answer. What the action has set replaces the same fields of the route and the server."""
+        connection, route = self.connection, self.route
+        opening = connection.server.opening(status)
+        if route is not None and (route.fields or route.cache):
+            opening += route.fields if status >= 400 else route.fields + route.cache
+        if self.extra:
+            names = tuple(line.lower().partition(b':')[0] + b':' for line in self.extra.splitlines())
+            opening = b''.join(line for line in opening.splitlines(True) if not line.lower().startswith(names)) + self.extra
+        if connection.closing or not self.keep_alive or self.version < 11 or self.length:
+            fields += connection.persistence(self)
+        return b'%b%b\r\n' % (opening, fields)
 
     def answer_value(self, value):
         """Make what an action returned the answer."""
@@ -212,7 +230,7 @@ class Web(Request):
         if kind is dict or kind is list:
             fields, body = JSON, to_json(value).encode()
         elif kind is str:
-            fields, body = TEXT, value.encode('utf-8', 'surrogatepass')
+            fields, body = TEXT, value.encode()
         elif value is None:
             if self.status == 200:
                 self.status = 204
@@ -229,22 +247,19 @@ class Web(Request):
 
     def _begin(self):
         """Make the head of a streamed answer."""
-        connection = self.connection
-        status = self.status
-        fields = (self.content_type or BYTES) + self.extra + self.route.fields + self.route.cache
-        self.expected_out = self.content_length
-        if status not in NO_BODY:
-            if self.content_length is not None:
-                fields += b'Content-Length: %d\r\n' % self.content_length
+        fields = self.content_type or BYTES
+        self.expected_out = 0 if self.status == 205 else self.content_length
+        if self.status not in NO_BODY:
+            if self.expected_out is not None:
+                fields += b'Content-Length: %d\r\n' % self.expected_out
             elif self.version >= 11:
                 self.chunked_out = True
                 fields += b'Transfer-Encoding: chunked\r\n'
             else:
                 self.keep_alive = False
-        fields += connection.persistence(self)
+        head = self._head(self.status, fields)
         self.started = True
-        head = b'%b%b\r\n' % (connection.server.opening(status), fields)
-        connection.trace('h', head)
+        self.connection.trace('h', head)
         return head
 
     async def write(self, data):
@@ -254,10 +269,12 @@ class Web(Request):
         if isinstance(data, str):
             if self.content_type is None and not self.started:
                 self.content_type = TEXT
-            data = data.encode('utf-8', 'surrogatepass')
+            data = data.encode()
         stream = self.connection.stream
         if not self.started:
             stream.post(self._begin())
+        elif self.method == 'HEAD':
+            raise Finished
         if data and self.method != 'HEAD' and self.status not in NO_BODY:
             if self.expected_out is not None:
                 if len(data) > self.expected_out:
@@ -292,9 +309,7 @@ class Web(Request):
     async def send_file(self, fields, descriptor, size):
         """Answer 200 with encoded fields and `size` bytes of an open file, by sendfile."""
         connection = self.connection
-        fields += self.extra + self.route.fields + self.route.cache
-        fields += connection.persistence(self)
-        head = b'%b%bContent-Length: %d\r\n\r\n' % (connection.server.opening(200), fields, size)
+        head = self._head(200, b'%bContent-Length: %d\r\n' % (fields, size))
         if self.method == 'HEAD':
             self.head_size = len(head)
             self.out = head

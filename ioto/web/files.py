@@ -21,6 +21,11 @@ RECHECK = 1.0               # seconds that a cached file is trusted
 MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 
 
+def stamp(found):
+    """What tells one content of a file from another, by its stat result."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 class Document:
     """A file in the cache."""
 
@@ -75,8 +80,7 @@ class Files:
     def _still(self, document, now):
         """Whether a cached document is what the file holds. One that is not leaves the cache."""
         try:
-            found = os.stat(document.path)
-            if (found.st_mtime_ns, found.st_size, found.st_ino) == document.stamp:
+            if stamp(os.stat(document.path)) == document.stamp:
                 document.checked = now
                 return True
         except OSError:
@@ -116,7 +120,9 @@ class Files:
                 raise HttpError(403, 'the document may not be read') from None
             raise
         try:
-            document = self._document(web, real, name, descriptor)
+            if os.path.realpath(f'/proc/self/fd/{descriptor}') not in (real, f'/proc/self/fd/{descriptor}'):
+                raise HttpError(404, 'no such document')        # moved on the way, where the system can tell
+            document = self._document(web, name, descriptor)
             if document.size > self.largest:
                 return document, descriptor
             document.body = self._read(descriptor, document.size)
@@ -129,15 +135,15 @@ class Files:
         self._keep(path, document, web)
         return document, None
 
-    def _document(self, web, real, name, descriptor):
+    def _document(self, web, name, descriptor):
         found = os.fstat(descriptor)
         document = Document()
-        document.path = real
+        document.path = os.path.join(self.folder, name)
         document.body = None
         document.size = found.st_size
         document.modified = int(min(found.st_mtime, time()))           # RFC 9110 §8.8.2.1: not after Date
-        document.stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-        document.etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+        document.stamp = stamp(found)
+        document.etag = '"%x-%x-%x-%x"' % document.stamp[1:]
         document.checked = web.connection.stream.kernel.time
         extension = name.rpartition('/')[2].rpartition('.')[2].lower() if '.' in name else ''
         kind = self.types.get(extension) or type_of(name)

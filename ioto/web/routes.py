@@ -93,6 +93,7 @@ class Router:
         routes = [Route(entry, f'web.routes[{n}]', self.server) for n, entry in enumerate(config.get('routes') or [{}])]
         redirects = [Redirect(entry, f'web.redirect[{n}]') for n, entry in enumerate(config.get('redirect') or [])]
         self.routes, self.redirects, self.files = routes, redirects, files
+        self.default = Route({}, 'web', self.server)            # of answers that no route gives
         for route in routes:
             self.known.update(route.methods or ())
         self.remembered.clear()
@@ -120,7 +121,8 @@ class Router:
         target = self._decide(path)
         if len(self.remembered) >= REMEMBERED:
             self.remembered.clear()
-        self.remembered[path] = target
+        if len(path) <= 200:
+            self.remembered[path] = target
         return target
 
     def _action(self, path):
@@ -197,6 +199,8 @@ class Redirect:
         """Return the URL to send this request to, or None where the rule does not apply."""
         origin = self.origin
         rest = ''
+        if web.path[:1] != '/':
+            return None                         # OPTIONS * and CONNECT
         if origin in ('http://', 'https://'):
             if web.secure != (origin == 'https://'):
                 return None

@@ -243,6 +243,8 @@ class Server:
             self.date = b'Date: %b\r\n' % format_date(second).encode()
         found = self.openings.get(status)
         if found is None:
+            if type(status) is not int or not 200 <= status <= 999:
+                raise ValueError(f'{status!r} is no status of an answer')
             line = STATUS_LINES.get(status) or b'HTTP/1.1 %d \r\n' % status
             found = self.openings[status] = line + self.date + self.fixed
         return found

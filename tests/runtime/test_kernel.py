@@ -314,3 +314,39 @@ def _without_epoll(self):
     self.selector = selectors.PollSelector()
     self.register, self.modify, self.unregister = self.selector.register, self.selector.modify, self.selector.unregister
     self.epoll = None
+
+
+def test_a_timer_weeks_away_is_no_error():
+    async def main():
+        fiber = runtime.spawn(runtime.sleep(60 * 86400))
+        await runtime.sleep(0.01)
+        assert not fiber.done
+    runtime.run(main)
+
+
+def test_a_fiber_spawned_while_the_run_ends_is_cancelled_too():
+    async def stubborn():
+        try:
+            await runtime.sleep(100)
+        finally:
+            runtime.spawn(runtime.sleep(100))
+
+    async def main():
+        runtime.spawn(stubborn())
+        await runtime.sleep(0)
+    begin = time.monotonic()
+    runtime.run(main)
+    assert time.monotonic() - begin < 5
+
+
+def test_what_is_no_coroutine_is_refused_and_leaves_nothing_behind():
+    with pytest.raises(TypeError, match='expects a coroutine'):
+        runtime.run(lambda: None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_wake_up_descriptor_is_given_back_with_the_last_handler():
+    async def main():
+        runtime.on_signal(signal.SIGINT, None)
+        assert signal.set_wakeup_fd(-1) == -1
+    runtime.run(main)

@@ -270,3 +270,30 @@ def test_running_out_of_descriptors_pauses_and_recovers():
     finally:
         runtime.log.remove_sink(sink)
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+def test_connecting_to_a_unix_socket_with_a_full_line_waits_for_room(tmp_path):
+    path = str(tmp_path / 'sock')
+    full = socket.socket(socket.AF_UNIX)
+    full.bind(path)
+    full.listen(0)
+    first = socket.socket(socket.AF_UNIX)
+    first.connect(path)
+
+    async def main():
+        fiber = runtime.spawn(runtime.connect('unix:' + path))
+        await runtime.sleep(0.05)
+        assert not fiber.done
+        accepted = [full.accept()[0]]
+        stream = await fiber.join()
+        await stream.write(b'x')
+        accepted.append(full.accept()[0])
+        assert accepted[1].recv(1) == b'x'
+        await stream.close()
+        for sock in accepted:
+            sock.close()
+    try:
+        run(main)
+    finally:
+        full.close()
+        first.close()

@@ -137,7 +137,7 @@ def test_posts_behind_a_slow_write_keep_their_order():
         assert await b.read_exactly(len(big) + 17) == big + b'secondthirdfourth'
         await writer.join()
         await a.drain()
-        assert a.queued is None and a.lock is None
+        assert a.queued is None and not a.lock.locked()
     with_pair(main)
 
 
@@ -264,4 +264,73 @@ def test_closing_does_not_wait_for_ever_for_a_peer_that_does_not_read(monkeypatc
         assert a.closed
         with pytest.raises(OSError):
             await waiting.join()
+    with_pair(main)
+
+
+def test_a_read_interrupted_for_its_budget_loses_nothing():
+    async def main(a, b):
+        for n in range(200):
+            await a.write(b'%03d' % n)
+            found = b''
+            while not found:
+                try:
+                    async with runtime.timeout(0):
+                        found = await b.read(3)
+                except TimeoutError:
+                    pass
+            assert found == b'%03d' % n
+    with_pair(main)
+
+
+def test_read_until_costs_in_proportion_and_gives_others_their_turn():
+    async def main(a, b):
+        ticks = []
+
+        async def ticker():
+            while True:
+                ticks.append(1)
+                await runtime.sleep(0)
+        fiber = runtime.spawn(ticker())
+        writer = runtime.spawn(a.write(b'\n' * 200_000))
+        for _ in range(200_000):
+            assert await b.read_until(b'\n') == b'\n'
+        await writer.join()
+        fiber.cancel()
+        assert len(ticks) > 1000
+    with_pair(main)
+
+
+def test_bytes_of_one_write_stay_together_whatever_others_post():
+    async def main(a, b):
+        big = os.urandom(3_000_000)
+        writer = runtime.spawn(a.write(big))
+        await runtime.sleep(0)
+        a.post(b'other')
+        assert await b.read_exactly(len(big) + 5) == big + b'other'
+        await writer.join()
+    with_pair(main)
+
+
+def test_writes_wait_behind_a_file_that_is_being_sent(tmp_path):
+    data = os.urandom(3_000_000)
+    (tmp_path / 'file').write_bytes(data)
+
+    async def main(a, b):
+        with open(tmp_path / 'file', 'rb') as file:
+            sender = runtime.spawn(a.sendfile(file, 0, len(data)))
+            await runtime.sleep(0.005)
+            writer = runtime.spawn(a.write(b'behind'))
+            assert await b.read_exactly(len(data) + 6) == data + b'behind'
+            assert await sender.join() == len(data)
+            await writer.join()
+    with_pair(main)
+
+
+def test_what_is_no_bytes_fails_at_the_next_write_and_hurts_nobody_else():
+    async def main(a, b):
+        a.post('text')
+        await runtime.sleep(0)
+        a.post(b'dropped')
+        with pytest.raises(TypeError):
+            await a.write(b'x')
     with_pair(main)
