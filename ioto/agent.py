@@ -190,6 +190,8 @@ class Agent:
             return
         try:
             settings = self._load()
+            if len(self.settings.layers) > len(settings.layers):        # perhaps just being replaced
+                raise ConfigError('a file that was read at the start is missing', None, self.source)
             with settings:
                 self.web.reload(settings.values['web'])
         except ConfigError as error:
@@ -201,7 +203,10 @@ class Agent:
     def _reset(self):
         for name in os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ():
             if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')):
-                os.unlink(os.path.join(self.paths.state, name))
+                try:
+                    os.unlink(os.path.join(self.paths.state, name))
+                except OSError as error:
+                    raise StartError(f'reset: cannot remove {error.filename}: {error.strerror}') from None
                 log.info(f'Reset: removed {name}')
 
     async def _start_web(self):
@@ -224,11 +229,11 @@ class Agent:
                 app = _load_app(path)
                 self.app_start, self.app_stop = getattr(app, 'start', None), getattr(app, 'stop', None)
             await self._call(self.app_start)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception('The app failed to start', error)
             raise StartError(f'the app {path or ""} failed to start: {type(error).__name__}: {error}') from error
         if path or self.app_start:
-            log.info(f'App {os.path.basename(path or "")} started')
+            log.info(f'App {os.path.basename(path)} started' if path else 'App started')
 
     async def _stop_app(self):
         await self._call(self.app_stop)

@@ -40,7 +40,7 @@ def device_status(agent):
 
 def _number(path, pattern=r'([\d.]+)', unit=1):
     found = re.search(pattern, _read(path))
-    return float(found[1]) * unit if found else None
+    return (float if '.' in found[1] else int)(found[1]) * unit if found else None
 
 
 def _read(path):

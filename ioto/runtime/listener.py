@@ -55,7 +55,7 @@ class Server:
         self.handshake = handshake
         self.sockets = []
         self.fibers = []
-        self.connections = set()        # fibers that run the handler
+        self.connections = {}           # fiber that runs the handler: its socket
         self.path = None                # of a UNIX socket
 
     @property
@@ -88,7 +88,7 @@ class Server:
                     continue
                 connection.setblocking(False)
                 fiber = mine.spawn(self._serve(mine, connection, remote), 'connection')
-                self.connections.add(fiber)
+                self.connections[fiber] = connection
                 fiber.watchers = [self._ended]
                 await mine.checkpoint()
         finally:
@@ -96,7 +96,7 @@ class Server:
             sock.close()
 
     def _ended(self, fiber):
-        self.connections.discard(fiber)
+        self.connections.pop(fiber).close()                             # where the fiber never came to it
         if fiber.error is not None:
             fiber.kernel.report(f'fiber {fiber.name} failed', fiber.error)
 
@@ -134,8 +134,9 @@ class Server:
         """Stop listening. Connections go on, unless `connections` is true: then their fibers are cancelled and joined."""
         for fiber in self.fibers:
             fiber.cancel()
-        for fiber in self.fibers:
+        for fiber, sock in zip(self.fibers, self.sockets):
             await fiber.join()
+            sock.close()
         self.fibers = []
         if self.path is not None and self.sockets:
             try:

@@ -132,7 +132,9 @@ class Server:
 
     async def start(self):
         """Listen on all configured addresses, or on none. Raises OSError that names the address, WebError."""
-        addresses = self.config.get('listen') or ['http://:8080']
+        addresses = self.config.get('listen', ['http://:8080'])
+        if not addresses:
+            raise WebError('web.listen', 'expected at least one address')
         if isinstance(addresses, str):
             addresses = [addresses]
         try:

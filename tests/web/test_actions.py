@@ -1,6 +1,7 @@
 """Actions: what they get, what they return, and what happens when they fail."""
 
 import json
+import time
 
 import pytest
 
@@ -483,3 +484,192 @@ def test_a_client_that_does_not_read_is_dropped_after_the_inactivity_timeout(pip
         while server.connections:
             await runtime.sleep(0.02)
     serve(main, {'timeouts': {'inactivity': 0.1}}, {'/a': lambda web: 'x' * 20_000_000}, limit=10)
+
+
+@pytest.mark.parametrize('status', [100, 101, 103, 199, 1000, 0, -1, '200', 200.0, None])
+@pytest.mark.parametrize('streamed', [False, True])
+def test_a_status_that_no_answer_has_is_500(status, streamed):
+    async def action(web):
+        web.status = status
+        if streamed:
+            await web.write('x')
+        return None if streamed else 'x'
+
+    async def main(client, server):
+        assert (await client.ask('GET /a')).status == 500
+        assert (await client.ask('GET /a')).status == 500
+    serve(main, actions={'/a': action})
+
+
+def test_205_has_no_content():
+    async def action(web):
+        web.status = 205
+        return 'x'
+
+    async def main(client, server):
+        answer = await client.ask('GET /a')
+        assert (answer.status, answer.fields['content-length'], answer.body) == (205, '0', b'')
+    serve(main, actions={'/a': action})
+
+
+def test_what_an_action_sets_replaces_the_field_of_the_route_and_the_server():
+    async def action(web):
+        web.set_header('X-Frame-Options', 'DENY')
+        web.set_header('Cache-Control', 'max-age=5')
+        return 'x'
+
+    async def main(client, server):
+        head = (await client.ask('GET /a')).raw_head.decode().lower()
+        assert head.count('x-frame-options') == head.count('cache-control') == 1
+        assert 'x-frame-options: deny' in head and 'cache-control: max-age=5' in head and 'x-content-type-options' in head
+    serve(main, {'routes': [{'cache': 'no-store'}]}, {'/a': action})
+
+
+def test_fields_set_after_the_head_are_refused():
+    seen = []
+
+    async def action(web):
+        await web.write('x')
+        for name, value in (('Content-Type', 'a/b'), ('Content-Length', 5), ('Connection', 'close'), ('X', 'y')):
+            with pytest.raises(ValueError):
+                web.set_header(name, value)
+        seen.append(True)
+
+    async def main(client, server):
+        await client.ask('GET /a')
+    serve(main, actions={'/a': action})
+    assert seen
+
+
+def test_an_error_whose_fields_cannot_be_sent_is_500():
+    async def action(web):
+        raise HttpError(404, 'x', (('X', 'a\nb'),))
+
+    async def main(client, server):
+        assert (await client.ask('GET /a')).status == 500
+    serve(main, actions={'/a': action})
+
+
+def test_an_action_that_exits_does_not_end_the_agent():
+    async def action(web):
+        raise SystemExit(3)
+
+    async def main(client, server):
+        assert (await client.ask('GET /a')).status == 500
+        assert (await client.ask('GET /a')).status == 500
+    serve(main, actions={'/a': action})
+
+
+def test_nan_is_no_json():
+    async def action(web):
+        return await web.json()
+
+    async def main(client, server):
+        assert (await client.ask(post('/a', b'{"a": NaN}'))).status == 400
+    serve(main, actions={'/a': action})
+
+
+def test_a_form_of_too_many_variables_is_413():
+    async def action(web):
+        return str(len(await web.form()))
+
+    async def main(client, server):
+        kind = 'application/x-www-form-urlencoded'
+        assert (await client.ask(post('/a', b'&'.join(b'%d=' % n for n in range(1000)), Content_Type=kind))).body == b'1000'
+        assert (await client.ask(post('/a', b'&'.join(b'%d=' % n for n in range(1002)), Content_Type=kind))).status == 413
+    serve(main, actions={'/a': action})
+
+
+def test_a_redirection_carries_no_fields_of_a_route():
+    async def main(client, server):
+        answer = await client.ask('GET /old')
+        assert answer.status == 302 and 'x-route' not in answer.fields
+        answer = await client.ask('OPTIONS *')
+        assert answer.status == 200
+    serve(main, {'routes': [{'match': '/t/', 'headers': {'X-Route': 'r'}}], 'redirect': [{'from': '/old', 'to': '/t/'}, {'to': 'https://'}]})
+
+
+def test_a_short_request_timeout_is_kept():
+    async def action(web):
+        await runtime.sleep(20)
+
+    async def main(client, server):
+        async with runtime.timeout(5):
+            assert (await client.ask('GET /a')).status == 503
+    serve(main, {'routes': [{'timeouts': {'request': 0.2}}]}, {'/a': action})
+
+
+def test_nothing_follows_an_answer_that_a_slow_client_is_still_reading():
+    big = 'x' * 6_000_000
+
+    async def main(client, server):
+        await client.stream.write(b'GET /a HTTP/1.1\r\nHost: x\r\n\r\n')
+        received = b''
+        for _ in range(20):
+            await runtime.sleep(0.05)
+            received += await client.stream.read(100_000)
+        while data := await client.stream.read():
+            received += data
+        head, _, body = received.partition(b'\r\n\r\n')
+        assert b' 200 ' in head and set(body) == {ord('x')}
+    serve(main, {'timeouts': {'request': 0.2, 'inactivity': 0.3}}, {'/a': lambda web: big})
+
+
+def test_a_body_that_stalls_after_the_answer_gets_no_second_one():
+    async def main(client, server):
+        await client.stream.write(b'POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab')
+        assert (await read_answer(client.stream)).body == b'early'
+        assert await client.closed()
+        other = await connect(server)
+        await other.stream.write(b'POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n')
+        assert (await read_answer(other.stream)).body == b'early'
+        await other.stream.write(b'bad chunk\r\n')
+        assert await other.closed()
+        await other.stream.close()
+    serve(main, {'timeouts': {'inactivity': 0.1}}, {'/a': lambda web: 'early'})
+
+
+def test_the_answer_to_head_ends_an_action_that_writes_for_ever():
+    ended = []
+
+    async def action(web):
+        try:
+            while True:
+                await web.write('x')
+                await runtime.sleep(0.001)
+        finally:
+            ended.append(True)
+
+    async def main(client, server):
+        assert (await client.ask('HEAD /a')).status == 200
+        assert (await client.ask('HEAD /a')).status == 200
+        while len(ended) < 2:
+            await runtime.sleep(0.001)
+    serve(main, actions={'/a': action})
+
+
+def test_a_pipeline_does_not_hold_up_others():
+    def action(web):
+        end = time.monotonic() + 0.001
+        while time.monotonic() < end:
+            pass
+        return 'x'
+
+    async def main(client, server):
+        await client.stream.write(b'GET /a HTTP/1.1\r\nHost: x\r\n\r\n' * 2000)
+        other = await connect(server)
+        await other.ask('GET /b')
+        assert server.stats['requests'] < 1000
+        await other.stream.close()
+    serve(main, actions={'/a': action, '/b': lambda web: 'quick'})
+
+
+def test_an_idle_connection_does_not_keep_its_last_answer():
+    import gc
+
+    async def main(client, server):
+        await client.ask('GET /a')
+        await runtime.sleep(0.01)
+        gc.collect()
+        assert not [thing for thing in gc.get_objects() if type(thing) is list and thing and thing[0] == 'the big answer']
+    serve(main, actions={'/a': lambda web: ['the big answer'] * 1000})

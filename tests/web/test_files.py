@@ -206,3 +206,24 @@ def test_a_file_that_may_not_be_read_is_403(site, unreadable, ordinary_user):
         assert (await client.ask('GET /app.js')).status == 403
         assert (await client.ask('GET /')).status == 200
     get(site, main)
+
+
+def test_a_link_that_points_elsewhere_and_a_file_of_equal_time_and_size_are_seen(site):
+    (site / 'one').write_text('1')
+    (site / 'two').write_text('2')
+    (site / 'link').symlink_to('one')
+
+    async def main(client, server):
+        first = await client.ask('GET /link')
+        etag = (await client.ask('GET /one')).fields['etag']
+        times = (site / 'one').stat()
+        (site / 'link2').symlink_to('two')
+        os.replace(site / 'link2', site / 'link')
+        (site / 'new').write_text('3')
+        os.utime(site / 'new', ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.replace(site / 'new', site / 'one')
+        await runtime.sleep(1.2)
+        assert (first.body, (await client.ask('GET /link')).body) == (b'1', b'2')
+        again = await client.ask('GET /one')
+        assert again.body == b'3' and again.fields['etag'] != etag
+    get(site, main)
