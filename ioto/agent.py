@@ -175,11 +175,9 @@ class Agent:
             return 1
         if starting.cancelled:
             return 0
-        try:
-            async with runtime.timeout(self._exit_after):
-                await self.wait()
-        except TimeoutError:
-            pass
+        if self._exit_after is not None:
+            runtime.current().kernel.call_later(self._exit_after, self.stop)
+        await self.wait()
         log.info('Stopping')
         return 0 if await self.close() else 1
 

@@ -1,7 +1,5 @@
 """The Safe Runtime: fibers, time, synchronisation, streams, events and the log. No other package stands below it.
 
-    from ioto import runtime
-
     async def main():
         async with runtime.timeout(5):
             stream = await runtime.connect('127.0.0.1', 7)
@@ -10,9 +8,7 @@
 
     runtime.run(main)
 
-`kernel` is the scheduler, `scopes` and `group` end code that belongs together, `sync` and `queue` are what fibers wait for, `threads`
-what would block, `listener`, `dial`, `stream` and `tls` the sockets, `events` named signals between parts of an agent; `log`, `cron`
-and `units` are used as modules. What a web server needs no part of is imported when it is first asked for.
+What a web server needs no part of is imported when it is first asked for.
 """
 
 from . import log, units
@@ -20,7 +16,6 @@ from .events import signal, unwatch, watch
 from .fiber import Cancelled, Fiber
 from .kernel import current, now, on_signal, run, sleep, spawn
 from .listener import listen
-from .scopes import timeout
 from .stream import IncompleteRead, LimitExceeded, Stream
 from .sync import Event, Lock, Semaphore
 
@@ -29,8 +24,8 @@ __all__ = ['Cancelled', 'Event', 'Fiber', 'IncompleteRead', 'LimitExceeded', 'Lo
            'spawn', 'start_tls', 'timeout', 'to_thread', 'units', 'unwatch', 'watch']
 
 
-LATER = {'TaskGroup': 'group', 'Queue': 'queue', 'QueueEmpty': 'queue', 'QueueFull': 'queue', 'connect': 'dial', 'start_tls': 'dial',
-         'to_thread': 'threads'}
+LATER = {'TaskGroup': 'group', 'Queue': 'queue', 'QueueEmpty': 'queue', 'QueueFull': 'queue', 'timeout': 'scopes',
+         'connect': 'dial', 'start_tls': 'dial', 'to_thread': 'threads'}
 
 
 def __getattr__(name):

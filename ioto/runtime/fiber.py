@@ -1,9 +1,7 @@
 """Fibers: coroutines with a name, and how they wait, end and are interrupted.
 
-A fiber runs until it awaits something that is not there yet; then the primitive that it awaits has noted who waits (in a
-descriptor, a timer, a line), and a bare `yield` gives control back. An interruption (a cancellation, an expired time-out) is an
-exception thrown in at the await. Where several meet, the outermost wins: each carries the depth of the scope that it ends
-(scopes.py), and a cancellation of the whole fiber has depth 0.
+An interruption (a cancellation, an expired time-out) is an exception thrown in at the await. Where several meet, the outermost wins:
+each carries the depth of the scope that it ends (scopes.py), and a cancellation of the whole fiber has depth 0.
 """
 
 import threading

@@ -13,7 +13,6 @@ from .fiber import kernel
 from .kernel import sleep
 from .log import DEBUG, Log
 from .poller import Waitable
-from .scopes import timeout as time_limit
 from .stream import Stream, literal
 
 BACKLOG = 1024          # connections that wait to be accepted
@@ -115,6 +114,7 @@ class Server:
             stream.abort()
 
     async def _secure(self, mine, connection, remote):
+        from .scopes import timeout as time_limit
         from .tls import TlsStream
         stream = None
         try:

@@ -1,8 +1,7 @@
-"""Event, Lock and Semaphore for fibers: as asyncio's, without a loop argument; Queue is in queue.py.
+"""Event, Lock and Semaphore for fibers: as asyncio's, without a loop argument.
 
-All are built from one thing, a line of waiting fibers. Who gives something away (a permit, an item, the lock) wakes the first in
-line and takes it out, and what was given counts as his from then on, so that no newcomer can take it first. A fiber that is
-cancelled after it was served passes on what it got.
+All are built from a line of waiting fibers. Who gives something away serves the first in line, and what was given is his from then on,
+so no newcomer can take it first; a fiber that is cancelled after it was served passes it on.
 """
 
 from collections import deque

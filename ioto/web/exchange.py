@@ -154,7 +154,7 @@ class Web(Request):
     # The answer
 
     def set_header(self, name, value):
-        """Set a field of the answer. Raises ValueError for what no field can be or is the server's, and once the head is sent."""
+        """Set a field of the answer. Raises ValueError for what it cannot be, and once the head is sent."""
         lower = name.lower()
         if self.started:
             raise ValueError(f'{name}: the head of the answer has been sent')

@@ -35,7 +35,7 @@ log = Log('web')
 
 
 class Server:
-    """An embedded web server. `config` holds the `web` properties; `resolve` turns a configured path into a real one."""
+    """An embedded web server of the `web` properties; `resolve` turns a configured path into a real one."""
 
     def __init__(self, config=None, resolve=str):
         self.resolve = resolve
