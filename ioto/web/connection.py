@@ -73,7 +73,7 @@ class Connection:
                 else:
                     deadline.when = kernel.time + idle
                     self.phase = IDLE
-                    web = result = out = data = None         # an idle connection holds nothing
+                    self.web = web = result = out = data = None         # an idle connection holds nothing
                     data = await read()
                     if not data:
                         break

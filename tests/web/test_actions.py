@@ -671,5 +671,6 @@ def test_an_idle_connection_does_not_keep_its_last_answer():
         await client.ask('GET /a')
         await runtime.sleep(0.01)
         gc.collect()
+        assert [connection.web for connection in server.connections] == [None]
         assert not [thing for thing in gc.get_objects() if type(thing) is list and thing and thing[0] == 'the big answer']
     serve(main, actions={'/a': lambda web: ['the big answer'] * 1000})
