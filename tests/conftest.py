@@ -32,9 +32,9 @@ def certs(tmp_path_factory):
     """A folder with ca.crt, and server and client certificates signed by it (server.crt, server.key, client.crt, client.key)."""
     folder = tmp_path_factory.mktemp('certs')
     _openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=test CA',
-             '-keyout', 'ca.key', '-out', 'ca.crt', cwd=folder)
+             '-addext', 'keyUsage=critical,keyCertSign,cRLSign', '-keyout', 'ca.key', '-out', 'ca.crt', cwd=folder)
     for name, extensions in (('server', 'subjectAltName=DNS:localhost,IP:127.0.0.1'), ('client', 'extendedKeyUsage=clientAuth')):
-        (folder / f'{name}.ext').write_text(extensions + '\n')
+        (folder / f'{name}.ext').write_text(extensions + '\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n')
         _openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', f'/CN={name}',
                  '-keyout', f'{name}.key', '-out', f'{name}.csr', cwd=folder)
         _openssl('x509', '-req', '-in', f'{name}.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2',
