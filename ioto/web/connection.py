@@ -92,15 +92,10 @@ class Connection:
                 self.requests += 1
                 if web.length:
                     web.reader = Body(web, data[at:])
-                if not server.plain or len(web.pairs) > limits.fields:
-                    handler = self._unusual(web, data, end, limits)
+                if server.plain and len(web.pairs) <= limits.fields:
+                    handler = self._route(web, remembered.get(web.path) or find(web.path))
                 else:
-                    target = remembered.get(web.path) or find(web.path)
-                    found = target.handlers.get(web.method) if target is not None and web.length == 0 else None
-                    if found is None:
-                        handler = self._route(web, target)
-                    else:
-                        web.route, handler = found
+                    handler = self._unusual(web, limits)
                 if self.began + web.route.timeout < deadline.armed:
                     deadline.set(self.began + web.route.timeout)
                 try:
@@ -170,7 +165,7 @@ class Connection:
 
     # What answers
 
-    def _unusual(self, web, data, end, limits):
+    def _unusual(self, web, limits):
         """The handler when every request has to be looked at: the server redirects, traces or is stopping."""
         if len(web.pairs) > limits.fields:
             raise ParseError(431, f'more than {limits.fields} fields')
@@ -186,10 +181,14 @@ class Connection:
         return self._route(web, server.router.find(web.path))
 
     def _route(self, web, target):
-        """The handler of a request with a body, or of one whose path or method has none of its own."""
+        """The handler of a request, by what answers its path."""
+        method = web.method
+        found = target.handlers.get(method) if target is not None else None
+        if found is not None and not web.length:
+            web.route, handler = found
+            return handler
         router = self.server.router
         web.route = router.default if target is None else target.route
-        method = web.method
         if method not in router.known:
             return _refusal(HttpError(501, f'the method {method[:40]} is not known here'))
         if web.path == '*' or method == 'CONNECT':
@@ -199,7 +198,6 @@ class Connection:
             return _refusal(HttpError(405, '', (('Allow', allow),)))
         if target is None:
             return not_found
-        found = target.handlers.get(method)
         if found is None:
             if method == 'OPTIONS':
                 return _options(target.allow)
