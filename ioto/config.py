@@ -35,19 +35,25 @@ KINDS = {   # kind: (what is expected; the type, words, pattern or conversion th
 
 # Properties, '*' for any name, and their kinds: one of KINDS, another table, or a list of one kind
 
-LIMITS = dict.fromkeys('body buffer cache form frame header item line message upload'.split(), 'size') | dict.fromkeys(
-    'connections clientConnections fields requests sessions'.split(), 'count')
-TIMEOUTS = dict.fromkeys('parse inactivity request session tls grace'.split(), 'time')
+LIMITS = dict.fromkeys('backlog body buffer cache form frame header item line message upload'.split(), 'size') | dict.fromkeys(
+    'connections clientConnections fields files requests sessions'.split(), 'count')
+TIMEOUTS = dict.fromkeys('parse inactivity ping request session tls grace'.split(), 'time')
 ROUTE = {
-    'match': 'text', 'handler': 'handler', 'methods': ['text'], 'role': 'text', 'can': 'text',
+    'match': 'text', 'handler': 'handler', 'methods': ['text'], 'role': 'text', 'can': 'text', 'auth': 'any',
     'redirect': 'text', 'status': 'count', 'stream': 'flag', 'cache': 'any', 'headers': {'*': 'text'},
-    'limits': {'body': 'size', 'buffer': 'size'}, 'timeouts': {'request': 'time'}, 'validate': 'any', 'xsrf': 'flag',
+    'limits': dict.fromkeys('body buffer form frame message upload'.split(), 'size') | {'files': 'count'},
+    'timeouts': {'request': 'time', 'inactivity': 'time'}, 'validate': 'flag', 'xsrf': 'flag',
+    'cors': {'origins': ['text'], 'methods': ['text'], 'headers': ['text'], 'expose': ['text'], 'credentials': 'flag', 'age': 'time'},
 }
-WEB = {
-    'listen': ['address'], 'documents': 'text', 'index': 'text', 'name': 'text', 'routes': [ROUTE],
-    'redirect': [{'status': 'count', 'from': 'text', 'to': 'text'}], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
-    'mime': {'*': 'text'}, 'limits': LIMITS, 'timeouts': TIMEOUTS, 'log': 'flag', 'show': 'show',
-    'tls': {'certificate': 'text', 'key': 'text', 'authority': 'text', 'ciphers': 'text', 'verify': 'any'},
+HOST = {
+    'documents': 'text', 'index': 'text', 'name': 'text', 'routes': [ROUTE], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
+    'redirect': [{'status': 'count', 'from': 'text', 'to': 'text'}], 'mime': {'*': 'text'},
+}
+CERTIFICATE = dict.fromkeys('certificate key authority'.split(), 'text')
+WEB = HOST | {
+    'listen': ['address'], 'hosts': [HOST], 'limits': LIMITS, 'timeouts': TIMEOUTS, 'show': 'show',
+    'log': 'any', 'signatures': {'*': 'any'}, 'proxies': ['text'], 'user': 'text', 'group': 'text', 'chroot': 'text',
+    'tls': CERTIFICATE | {'certificates': [CERTIFICATE], 'ciphers': 'text', 'minimum': 'text', 'tickets': 'any', 'verify': 'any'},
     'files': {'cache': 'size', 'item': 'size'}, 'upload': {'dir': 'text', 'remove': 'flag'},
 }
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}

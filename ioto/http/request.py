@@ -28,11 +28,11 @@ class Request:
     length          bytes of the body, 0 if there is none, or CHUNKED
     keep_alive      whether the connection may stay open
     expect          whether the client waits for `100 Continue` before it sends the body
-    upgrade         the Upgrade field, if Connection names it, else None
+    protocol        the Upgrade field, if Connection names it, else None
     """
 
     __slots__ = ('method', 'target', 'path', 'query', 'version', 'fields', 'pairs', 'authority', 'host', 'length',
-                 'keep_alive', 'expect', 'upgrade')
+                 'keep_alive', 'expect', 'protocol')
 
 
 def parse_request(data, start, end, into=Request):
@@ -72,7 +72,7 @@ def parse_request(data, start, end, into=Request):
             raise ParseError(400, 'Transfer-Encoding does not end in chunked')
     request.keep_alive = True
     request.expect = False
-    request.upgrade = None
+    request.protocol = None
     connection = fields.get('connection', 'keep-alive')
     if connection != 'keep-alive' or 'expect' in fields or request.version == 10:
         _read_options(request, connection)
@@ -96,7 +96,7 @@ def _read_options(request, connection):
     if request.version == 10:
         request.keep_alive &= 'keep-alive' in options and 'connection' in request.fields
     elif 'upgrade' in options:
-        request.upgrade = request.fields.get('upgrade')
+        request.protocol = request.fields.get('upgrade')
     for expectation in tokens(request.fields.get('expect', '')):
         if expectation != '100-continue':
             raise ParseError(417, f'unknown expectation: {shown(expectation)}')

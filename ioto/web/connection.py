@@ -92,6 +92,8 @@ class Connection:
                 self.requests += 1
                 if web.length:
                     web.reader = Body(web, data[at:])
+                elif web.protocol:
+                    web.ahead = data[at:]
                 if server.plain and len(web.pairs) <= limits.fields:
                     handler = self._route(web, remembered.get(web.path) or find(web.path))
                 else:

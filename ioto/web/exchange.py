@@ -54,6 +54,7 @@ class Web(Request):
     content_length = None
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
+    ahead = b''             # of a request to upgrade: what was received behind its head
     _vars = _cookies = _headers = None
 
     # The request

@@ -5,6 +5,8 @@ decides. Routes with the same `match` that follow add their methods, so GET and 
 past a restricted route to a laxer one because of its method. What was decided is remembered, so a request costs one look-up.
 """
 
+from types import CoroutineType
+
 from ..http import encode_field
 from ..http.uri import percent_encode
 from ..runtime import units
@@ -14,7 +16,7 @@ READING = ('GET', 'HEAD')                                           # of a docum
 KNOWN = {*METHODS, 'OPTIONS', 'TRACE', 'CONNECT'}                   # 405 where they are not allowed; others get 501
 REMEMBERED = 512                                                    # paths
 
-LATER = ('role', 'can', 'validate', 'xsrf')
+LATER = ('role', 'can', 'auth', 'validate', 'xsrf', 'cors')
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -31,12 +33,12 @@ class Route:
     """One entry of `web.routes`."""
 
     __slots__ = ('match', 'prefix', 'handler', 'methods', 'redirect', 'status', 'stream', 'cache', 'fields', 'body', 'buffer',
-                 'timeout')
+                 'timeout', 'limits', 'checks')
 
     def __init__(self, config, where, server):
         for name in LATER:
             if config.get(name):
-                raise WebError(f'{where}.{name}', 'users and sessions are not part of this version, so nobody could pass this route')
+                raise WebError(f'{where}.{name}', 'not part of this version, so nobody could pass this route')
         self.match = config.get('match') or ''
         if self.match and self.match[0] != '/':
             raise WebError(f'{where}.match', f'expected a path that begins with "/", got {self.match!r}')
@@ -61,6 +63,8 @@ class Route:
             self.timeout = units.seconds(config['timeouts']['request'])
         if self.stream:
             self.body = self.timeout = float('inf')
+        self.limits = server.limits | {name: units.size(value) for name, value in limits.items()}
+        self.checks = []            # coroutine functions of a Web, asked in order before the handler; one that answers ends it
 
     def matches(self, path):
         return path.startswith(self.match) if self.prefix else path == self.match
@@ -163,7 +167,21 @@ class Router:
         if route.methods:
             allowed = {*route.methods, 'HEAD'} if 'GET' in route.methods else route.methods
             offered = [method for method in offered if method in allowed]
+        if route.checks:
+            handler = checked(route.checks, handler)
         return [(method, handler) for method in offered]
+
+
+def checked(checks, handler):
+    """A handler that asks the checks first."""
+    async def check(web):
+        for ask in checks:
+            await ask(web)
+            if web.out is not None or web.started:
+                return None
+        result = handler(web)
+        return await result if type(result) is CoroutineType else result
+    return check
 
 
 def redirector(route):

@@ -21,8 +21,10 @@ from .routes import Router, WebError
 LIMITS = {
     'body': 'unlimited', 'buffer': '1 MB', 'header': '16K', 'line': '8K', 'fields': 100, 'connections': 1000,
     'clientConnections': 'unlimited', 'requests': 'unlimited', 'cache': '1 MB', 'item': '64K',
+    'form': '64K', 'upload': '20 MB', 'files': 20, 'sessions': 1000, 'frame': '1 MB', 'message': '1 MB', 'backlog': '1 MB',
 }
-TIMEOUTS = {'parse': '10 secs', 'inactivity': '60 secs', 'request': '5 mins', 'tls': '10 secs', 'grace': '10 secs'}
+TIMEOUTS = {'parse': '10 secs', 'inactivity': '60 secs', 'request': '5 mins', 'tls': '10 secs', 'grace': '10 secs',
+            'session': '30 mins', 'ping': '30 secs'}
 HEADERS = {
     'X-Content-Type-Options': 'nosniff',
     'X-Frame-Options': 'SAMEORIGIN',

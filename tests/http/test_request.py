@@ -31,7 +31,7 @@ def test_gives_every_attribute_of_a_plain_request():
         'fields': {'host': 'Example.COM:8080', 'x-one': '1', 'x-two': 'two words'},
         'pairs': [('Host', 'Example.COM:8080'), ('X-One', '1'), ('X-TWO', 'two words')],
         'authority': 'Example.COM:8080', 'host': 'example.com', 'length': 0, 'keep_alive': True, 'expect': False,
-        'upgrade': None}
+        'protocol': None}
 
 
 def test_fills_an_object_of_the_class_asked_for():
@@ -439,7 +439,7 @@ def test_other_expectations_are_417(value, version):
 ])
 def test_upgrade_counts_if_connection_names_it(version, fields, upgrade):
     """RFC 9110 §7.8: in HTTP/1.0 it MUST be ignored."""
-    assert request(head(*fields, line=f'GET / HTTP/{version}'.encode())).upgrade == upgrade
+    assert request(head(*fields, line=f'GET / HTTP/{version}'.encode())).protocol == upgrade
 
 
 # Building
