@@ -57,7 +57,12 @@ class Child:
 
     @property
     def port(self):
-        return int(self.wait_for(re.compile(r'http://\S*?:(\d+)\b'))[1])
+        return int(self.wait_for(re.compile(r'https?://\S*?:(\d+)\b'))[1])
+
+    @property
+    def url(self):
+        """Its first listener, by the name that certificates of tests have."""
+        return self.wait_for(re.compile(r'(https?)://'))[1] + f'://localhost:{self.port}'
 
     def send(self, number):
         self.process.send_signal(number)

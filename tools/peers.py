@@ -49,6 +49,7 @@ PROGRAMS = (
     Program('nginx', 'nginx', 'a web server to be compared with', ('tests/web', 'bench')),
     Program('chromium', 'chromium', 'a browser that loads the site', ('tests/web', 'tests/test_site.py')),
     Program('chromedriver', 'chromium-driver', 'drives that browser', ('tests/web', 'tests/test_site.py')),
+    Program('certutil', 'libnss3-tools', 'makes that browser trust a certificate', ('tests/web',)),
     Program('mosquitto', 'mosquitto', 'an MQTT broker', ('tests/mqtt', 'tests/cloud')),
 )
 
