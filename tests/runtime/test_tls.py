@@ -185,7 +185,8 @@ def test_ciphers_of_tls_1_2_are_chosen(certs):
 
 
 @pytest.mark.parametrize('version, tickets, given, resumed', [
-    ('-tls1_3', True, 2, True), ('-tls1_3', 1, 1, True), ('-tls1_3', 5, 5, True), ('-tls1_3', False, 0, False), ('-tls1_3', 0, 0, False),
+    ('-tls1_3', True, 2, True), ('-tls1_3', 1, 1, True), ('-tls1_3', 5, 5, True),
+    ('-tls1_3', False, 0, False), ('-tls1_3', 0, 0, False),
     ('-tls1_2', True, 1, True), ('-tls1_2', False, 0, True)])         # TLS 1.2 can also resume what the server remembers
 def test_sessions_are_resumed(certs, tmp_path, version, tickets, given, resumed):
     server_side, _ = contexts(certs, tickets=tickets)
@@ -237,7 +238,8 @@ def test_as_a_client_of_openssl(certs):
 
 @pytest.mark.parametrize('asked, subject', [
     ('one.example', 'one.example'), ('ONE.Example', 'one.example'), ('www.two.example', '*.two.example'),
-    ('two.example', 'localhost'), ('a.b.two.example', 'localhost'), ('other.example', 'localhost'), ('localhost', 'localhost'), (None, 'localhost')])
+    ('two.example', 'localhost'), ('a.b.two.example', 'localhost'), ('other.example', 'localhost'),
+    ('localhost', 'localhost'), (None, 'localhost')])
 def test_the_name_that_is_asked_for_picks_the_certificate(certs, named_certs, asked, subject):
     pairs = [(folder / 'server.crt', folder / 'server.key') for folder in named_certs.values()]
     server_side, _ = contexts(certs, certificates=pairs)
@@ -251,7 +253,8 @@ def test_each_of_several_certificates_demands_one_of_the_client(certs, named_cer
                               authority=certs / 'ca.crt', verify=True)
     mine = ('-cert', str(certs / 'client.crt'), '-key', str(certs / 'client.key'))
     for name in ('localhost', 'one.example'):
-        without, with_one = ask_openssl(server_side, certs, ('-servername', name, '-tls1_2'), ('-servername', name, '-tls1_2', *mine))
+        asking = ('-servername', name, '-tls1_2')
+        without, with_one = ask_openssl(server_side, certs, asking, (*asking, *mine))
         assert b'alert handshake failure' in without.stderr and accepted(with_one) and b'alert' not in with_one.stderr
 
 

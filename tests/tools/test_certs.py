@@ -54,7 +54,8 @@ def test_the_strict_checks_of_python_accept_them(tmp_path, options):
 def test_keys_are_private_and_only_they_and_the_certificates_are_left(tmp_path):
     folder = tmp_path / 'new' / 'certs'
     assert run(folder).returncode == 0
-    assert sorted(os.listdir(folder)) == sorted(f'{name}.{end}' for name in ('ca', 'server', 'client', 'device') for end in ('crt', 'key'))
+    names = [f'{name}.{end}' for name in ('ca', 'server', 'client', 'device') for end in ('crt', 'key')]
+    assert sorted(os.listdir(folder)) == sorted(names)
     for path in folder.glob('*.key'):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert 'ENCRYPTED' not in path.read_text()
