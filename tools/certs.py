@@ -38,7 +38,8 @@ class CertError(Exception):
 
 def arguments(given):
     """The command line as options; argparse ends the program on a mistake."""
-    parser = argparse.ArgumentParser(prog='certs.py', description='Make an authority, and server, client and device certificates.')
+    parser = argparse.ArgumentParser(
+        prog='certs.py', description='Make an authority, and server, client and device certificates.')
     parser.add_argument('folder', help='where they go; made when it is not there')
     parser.add_argument('names', nargs='*', metavar='name', default=['localhost', '127.0.0.1', '::1'],
                         help='host names (also *.example) and addresses of the server; default: localhost, 127.0.0.1, ::1')
@@ -85,7 +86,8 @@ def make(folder, name, common_name, extensions, days, rsa=False, signer=None):
     kind = ['RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] if rsa else ['EC', '-pkeyopt', 'ec_paramgen_curve:P-256']
     key, certificate, request, settings = (os.path.join(folder, name + end) for end in ('.key', '.crt', '.csr', '.cnf'))
     with open(settings, 'w', encoding='utf-8') as file:
-        file.write(f'[req]\nprompt=no\nutf8=yes\ndistinguished_name=subject\n[subject]\nCN={common_name}\n[extensions]\n{extensions}')
+        file.write(f'[req]\nprompt=no\nutf8=yes\ndistinguished_name=subject\n[subject]\nCN={common_name}\n'
+                   f'[extensions]\n{extensions}')
     openssl('genpkey', '-algorithm', *kind, '-out', key)
     os.chmod(key, 0o600)
     openssl('req', '-new', '-config', settings, '-key', key, '-out', request)
