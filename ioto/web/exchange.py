@@ -99,7 +99,8 @@ class Web(Request):
     @property
     def peer_certificate(self):
         """The client's certificate, which `tls.authority` has signed, as ssl.SSLSocket.getpeercert returns it; None without."""
-        return self.connection.stream.peer_certificate() or None if self.secure else None
+        stream = self.connection.stream
+        return stream.peer_certificate() or None if stream.secure else None
 
     def body(self):
         """Return the request's body for `async for chunk in web.body()`: bytes as they arrive."""

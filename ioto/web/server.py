@@ -107,7 +107,7 @@ class Server:
         self.tls = tls
         for listener in self.secured:
             listener.tls = tls
-        if tls is None and self.development:        # nobody is sent where nobody answers
+        if tls is None and self._wants_tls(config):         # nobody is sent where nobody answers
             self.router.redirects = [rule for rule in self.router.redirects if rule.scheme != 'https']
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
@@ -118,9 +118,12 @@ class Server:
 
     reload = configure
 
+    def _wants_tls(self, config):
+        return self.secured or any(address.startswith('https://') for address in addresses_of(config))
+
     def _context(self, config):
         """The TLS context of https:// listeners, None where there are none, or no certificate and this is for development."""
-        if not any(address.startswith('https://') for address in addresses_of(config)):
+        if not self._wants_tls(config):
             return None
         from .secure import NoCertificate, make_context
         try:

@@ -217,6 +217,17 @@ def test_renewed_certificates_serve_new_connections_and_bad_ones_are_not_used(tm
         assert child.stop() == 0
 
 
+def test_a_secure_listener_never_becomes_a_plain_one(certs):
+    async def main(server):
+        server.configure({'listen': ['http://127.0.0.1:0'], 'tls': server.config['tls']})
+        with pytest.raises(WebError):
+            server.configure({'listen': ['http://127.0.0.1:0']})
+        client = await secure(server, certs)
+        async with client.stream:
+            assert (await client.ask('GET /facts')).status == 200
+    serve(main, certs, None, {'/facts': facts})
+
+
 # Start
 
 def agent(tmp_path, tls, profile):
