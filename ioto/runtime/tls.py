@@ -161,6 +161,9 @@ class TlsStream(Stream):
             session = _sessions.get(context, {}).get(session_key)
         sock = context.wrap_socket(sock, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False,
                                    suppress_ragged_eofs=False, session=session)
+        if sock._sslobj is None:
+            sock.close()
+            raise ConnectionResetError(errno.ECONNRESET, 'the peer has gone already')
         super().__init__(kernel, sock, remote)
         self.decrypt, self.encrypt = sock._sslobj.read, sock._sslobj.write      # without the detour of SSLSocket.recv and .send
         self.wants = None               # the direction that OpenSSL waits for

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import struct
 import subprocess
 
 import pytest
@@ -333,11 +334,31 @@ def test_a_closed_stream_touches_no_descriptor(certs):
         async with await runtime.listen('127.0.0.1:0', echo, tls=server_side) as server:
             stream = await runtime.connect('127.0.0.1', server.port, tls=client_side, server_name='localhost')
             stream.abort()
-            with socket.socketpair()[0], pytest.raises(OSError):     # which takes the number of the closed descriptor
-                await stream.write(b'x')
-            with pytest.raises(OSError):
-                await stream.read()
+            one, other = socket.socketpair()                # which take the number of the closed descriptor
+            with one, other:
+                with pytest.raises(OSError):
+                    await stream.write(b'x')
+                with pytest.raises(OSError):
+                    await stream.read()
     run(main)
+
+
+def test_a_client_that_resets_before_it_is_accepted_is_no_error(certs, capfd):
+    server_side, client_side = contexts(certs)
+
+    async def main():
+        async with await runtime.listen('127.0.0.1:0', echo, tls=server_side, accept=False) as server:
+            for sent in (b'', b'x', b'\x16\x03\x01'):
+                sock = socket.create_connection(('127.0.0.1', server.port))
+                sock.sendall(sent)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                sock.close()
+            server.accept()
+            async with await runtime.connect('127.0.0.1', server.port, tls=client_side, server_name='localhost') as stream:
+                await stream.write(b'x')
+                assert await stream.read() == b'x'
+    run(main)
+    assert capfd.readouterr().err == ''
 
 
 def test_a_listener_takes_its_context_anew_for_each_connection(certs, named_certs):
