@@ -73,7 +73,7 @@ class Agent:
             from .status import device_status
             from .web import Server
             with settings:
-                self.web = Server(self.config['web'], self.paths.resolve)
+                self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev')
             self.web.action('/api/device', ['GET'])(lambda _web: device_status(self))
 
     def _option(self, name, convert):

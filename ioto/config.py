@@ -49,11 +49,11 @@ HOST = {
     'documents': 'text', 'index': 'text', 'name': 'text', 'routes': [ROUTE], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
     'redirect': [{'status': 'count', 'from': 'text', 'to': 'text'}], 'mime': {'*': 'text'},
 }
-CERTIFICATE = dict.fromkeys('certificate key authority'.split(), 'text')
 WEB = HOST | {
     'listen': ['address'], 'hosts': [HOST], 'limits': LIMITS, 'timeouts': TIMEOUTS, 'show': 'show',
     'log': 'any', 'signatures': {'*': 'any'}, 'proxies': ['text'], 'user': 'text', 'group': 'text', 'chroot': 'text',
-    'tls': CERTIFICATE | {'certificates': [CERTIFICATE], 'ciphers': 'text', 'minimum': 'text', 'tickets': 'any', 'verify': 'any'},
+    'tls': dict.fromkeys('certificate key authority ciphers minimum'.split(), 'text') | {
+        'certificates': [{'certificate': 'text', 'key': 'text'}], 'tickets': 'any', 'verify': 'any'},
     'files': {'cache': 'size', 'item': 'size'}, 'upload': {'dir': 'text', 'remove': 'flag'},
 }
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}

@@ -2,8 +2,11 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
+
+CERTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'tools', 'certs.py')
 
 
 @pytest.fixture(autouse=True)
@@ -23,20 +26,21 @@ def _target(fd):
         return ''
 
 
-def _openssl(*args, cwd):
-    subprocess.run(['openssl', *args], cwd=cwd, check=True, capture_output=True)
+@pytest.fixture(scope='session')
+def certs(tmp_path_factory):
+    """A folder with ca.crt, and server, client and device certificates signed by it (server.crt, server.key, …)."""
+    folder = tmp_path_factory.mktemp('certs')
+    subprocess.run([sys.executable, CERTS, folder], check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture(scope='session')
-def certs(tmp_path_factory):
-    """A folder with ca.crt, and server and client certificates signed by it (server.crt, server.key, client.crt, client.key)."""
-    folder = tmp_path_factory.mktemp('certs')
-    _openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=test CA',
-             '-addext', 'keyUsage=critical,keyCertSign,cRLSign', '-keyout', 'ca.key', '-out', 'ca.crt', cwd=folder)
-    for name, extensions in (('server', 'subjectAltName=DNS:localhost,IP:127.0.0.1'), ('client', 'extendedKeyUsage=clientAuth')):
-        (folder / f'{name}.ext').write_text(extensions + '\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n')
-        _openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', f'/CN={name}',
-                 '-keyout', f'{name}.key', '-out', f'{name}.csr', cwd=folder)
-        _openssl('x509', '-req', '-in', f'{name}.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2',
-                 '-extfile', f'{name}.ext', '-out', f'{name}.crt', cwd=folder)
-    return folder
+def named_certs(certs, tmp_path_factory):
+    """Folders with server.crt and server.key of other names, signed by the same authority: {name: folder}."""
+    found = {}
+    for name in ('one.example', '*.two.example'):
+        found[name] = folder = tmp_path_factory.mktemp('named')
+        for end in ('crt', 'key'):
+            (folder / f'ca.{end}').write_bytes((certs / f'ca.{end}').read_bytes())
+        subprocess.run([sys.executable, CERTS, folder, name], check=True, capture_output=True)
+    return found

@@ -43,20 +43,6 @@ async def start(agent):
 sys.exit(ioto.run(config=sys.argv[2], start=start))
 '''
 
-TLS = '''
-import ioto
-from ioto import runtime
-async def start(agent):
-    from ioto.runtime.tls import server_context
-    async def serve(stream):
-        await stream.read_until(b'\\r\\n\\r\\n', 4096)
-        await stream.write(b'HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\nsecret')
-    server = await runtime.listen('127.0.0.1:0', serve, tls=server_context(%r, %r))
-    print('secure port', server.port, flush=True)
-sys.exit(ioto.run(config=sys.argv[2], start=start))
-'''
-
-
 @pytest.fixture
 def folder(tmp_path):
     write(tmp_path, 'config/ioto.json5',
@@ -98,17 +84,20 @@ def test_heavy_modules_stay_off_the_start_up_path(folder):
 
 def test_tls_needs_ssl_and_nothing_else(folder, certs):
     allowed = ('ssl', '_ssl', '_hashlib')
+    write(folder, 'web.json5', json.dumps({
+        'listen': ['http://127.0.0.1:0', 'https://127.0.0.1:0'], 'documents': 'site',
+        'tls': {'certificate': str(certs / 'server.crt'), 'key': str(certs / 'server.key')}}))
     context = ssl.create_default_context(cafile=certs / 'ca.crt')
-    program = TLS % (str(certs / 'server.crt'), str(certs / 'server.key'))
-    with board(folder, program, [name for name in LACKING if name not in allowed]) as child:
-        port = int(child.wait_for(re.compile(r'secure port (\d+)'))[1])
+    with board(folder, WEB, [name for name in LACKING if name not in allowed]) as child:
+        port = int(child.wait_for(re.compile(r'https://\S*?:(\d+)'))[1])
         with socket.create_connection(('127.0.0.1', port), PATIENCE) as raw, \
                 context.wrap_socket(raw, server_hostname='localhost') as sock:
             sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
             data = b''
-            while not data.endswith(b'secret'):
+            while not data.endswith(b'\r\n\r\nhello'):
                 part = sock.recv(4096)
                 assert part, data
                 data += part
-        assert get(child.port)[2] == b'hello'
+        modules = set(json.loads(get(child.port, '/modules')[2])['after requests'])
         assert child.stop() == 0
+    assert modules & set(LACKING) == {'ssl', '_ssl'}

@@ -70,6 +70,11 @@ class Server:
         """The port of the first socket, None for a UNIX socket."""
         return None if self.path is not None else self.sockets[0].getsockname()[1]
 
+    def accept(self):
+        """Begin to accept connections."""
+        mine = kernel()
+        self.fibers = [mine.spawn(self._accept(sock), f'listen {name}') for sock, name in zip(self.sockets, self.addresses)]
+
     async def _accept(self, sock):
         mine = kernel()
         waitable = Waitable(mine, sock.fileno())
@@ -114,11 +119,13 @@ class Server:
             stream.abort()
 
     async def _secure(self, mine, connection, remote):
-        from .scopes import timeout as time_limit
         from .tls import TlsStream
         stream = None
         try:
             stream = TlsStream(mine, connection, remote, self.tls, True)
+            if self.handshake is None:
+                return stream
+            from .scopes import timeout as time_limit
             async with time_limit(self.handshake):
                 await stream.handshake()
             return stream
@@ -134,8 +141,9 @@ class Server:
         """Stop listening. Connections go on, unless `connections` is true: then their fibers are cancelled and joined."""
         for fiber in self.fibers:
             fiber.cancel()
-        for fiber, sock in zip(self.fibers, self.sockets):
+        for fiber in self.fibers:
             await fiber.join()
+        for sock in self.sockets:
             sock.close()
         self.fibers = []
         if self.path is not None and self.sockets:
@@ -209,11 +217,12 @@ def _bind_all(port):
     return sockets
 
 
-async def listen(address, handler, tls=None, handshake=HANDSHAKE):
+async def listen(address, handler, tls=None, handshake=HANDSHAKE, accept=True):
     """Listen on an address (see `split_address`) and run `await handler(stream)` in a fiber for each connection.
 
-    tls: an ssl.SSLContext for servers; its handshake is done before the handler is called and has `handshake` seconds.
-    Returns a Server. Raises OSError that names the address, ValueError when it is none.
+    tls: an ssl.SSLContext for servers; its handshake is done before the handler is called and has `handshake` seconds, or is left to
+    the handler when that is None. The Server's `tls` may be set to another one for what is accepted next. accept: false leaves it
+    to `Server.accept` to begin. Returns a Server. Raises OSError that names the address, ValueError when it is none.
     """
     host, port = split_address(address)
     server = Server(handler, tls, handshake)
@@ -236,6 +245,6 @@ async def listen(address, handler, tls=None, handshake=HANDSHAKE):
         for sock in server.sockets:
             sock.close()
         raise OSError(error.errno, f'cannot listen on {address}: {error.strerror or error}') from None
-    mine = kernel()
-    server.fibers = [mine.spawn(server._accept(sock), f'listen {address}') for sock in server.sockets]
+    if accept:
+        server.accept()
     return server

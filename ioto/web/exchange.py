@@ -90,6 +90,18 @@ class Web(Request):
         """Whether the connection is over TLS."""
         return self.connection.stream.secure
 
+    @property
+    def tls(self):
+        """What TLS has agreed on, {version, cipher, resumed}; None without."""
+        stream = self.connection.stream
+        return {'version': stream.version, 'cipher': stream.cipher[0], 'resumed': stream.resumed} if stream.secure else None
+
+    @property
+    def peer_certificate(self):
+        """The client's certificate, which `tls.authority` has signed, as ssl.SSLSocket.getpeercert returns it; None without."""
+        stream = self.connection.stream
+        return stream.peer_certificate() or None if stream.secure else None
+
     def body(self):
         """Return the request's body for `async for chunk in web.body()`: bytes as they arrive."""
         if self.reader is None:

@@ -11,7 +11,7 @@ from ..http.status import STATUS_LINES
 from ..runtime import units
 from ..runtime.fiber import kernel
 from ..runtime.kernel import sleep
-from ..runtime.log import INFO, TRACE, Log
+from ..runtime.log import DEBUG, INFO, TRACE, Log
 from ..runtime.listener import listen, split_address
 from .connection import BUSY, Connection
 from .files import Files
@@ -36,11 +36,23 @@ FULL = b'503 Service Unavailable\ntoo many connections\n'
 log = Log('web')
 
 
-class Server:
-    """An embedded web server of the `web` properties; `resolve` turns a configured path into a real one."""
+def addresses_of(config):
+    """The configured addresses, as a list."""
+    addresses = config.get('listen', ['http://:8080'])
+    return [addresses] if isinstance(addresses, str) else addresses or []
 
-    def __init__(self, config=None, resolve=str):
+
+class Server:
+    """An embedded web server of the `web` properties; `resolve` turns a configured path into a real one.
+
+    With `development` true, https:// listeners speak HTTP as long as there is no certificate.
+    """
+
+    def __init__(self, config=None, resolve=str, development=False):
         self.resolve = resolve
+        self.development = development
+        self.tls = None                 # the context of https:// listeners
+        self.secured = []               # those listeners
         self.listeners = []
         self.connections = set()
         self.clients = {}               # address -> open connections
@@ -52,12 +64,20 @@ class Server:
         self.openings = {}
         self.next_second = 0.0
         self.router = None
+        self.identity = None            # who the process becomes at the start
+        if config and (config.get('user') or config.get('group') or config.get('chroot')):
+            from .privileges import Identity
+            self.identity = Identity(config, resolve)
+            self.resolve = self.identity.resolve
         self.configure(config or {})
 
     # Configuration
 
-    def configure(self, config):
-        """Take over a configuration, whole or not at all; listeners are untouched. Raises WebError with the property's name."""
+    def configure(self, config, renew=True):
+        """Take over a configuration, whole or not at all. Raises WebError with the property's name.
+
+        Listeners stay as they are, but with `renew` the next handshakes use the certificates that the files have by then.
+        """
         given = {'limits': {**(config.get('limits') or {}), **(config.get('files') or {})}, 'timeouts': config.get('timeouts') or {}}
         limits = {name: self._measure(given, 'limits', name, default, units.size) for name, default in LIMITS.items()}
         timeouts = {name: self._measure(given, 'timeouts', name, default, units.seconds) for name, default in TIMEOUTS.items()}
@@ -71,6 +91,7 @@ class Server:
         for name in ('line', 'header', 'fields'):
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
+        tls = self._context(config) if renew else self.tls
         old = getattr(self, 'limits', None), getattr(self, 'timeouts', None)
         self.limits, self.timeouts = limits, timeouts
         try:
@@ -83,6 +104,11 @@ class Server:
             self.limits, self.timeouts = old
             raise
         self.config = config
+        self.tls = tls
+        for listener in self.secured:
+            listener.tls = tls
+        if tls is None and self._wants_tls(config):         # nobody is sent where nobody answers
+            self.router.redirects = [rule for rule in self.router.redirects if rule.scheme != 'https']
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
         self.openings.clear()
@@ -91,6 +117,21 @@ class Server:
         self._settle()
 
     reload = configure
+
+    def _wants_tls(self, config):
+        return self.secured or any(address.startswith('https://') for address in addresses_of(config))
+
+    def _context(self, config):
+        """The TLS context of https:// listeners, None where there are none, or no certificate and this is for development."""
+        if not self._wants_tls(config):
+            return None
+        from .secure import NoCertificate, make_context
+        try:
+            return make_context(config, self.resolve)
+        except NoCertificate as error:
+            if not self.development or self.tls is not None:
+                raise
+            log.info(f'{error.message}. Until then https:// listeners speak HTTP')
 
     @staticmethod
     def _measure(config, group, name, default, convert):
@@ -133,52 +174,67 @@ class Server:
     # Life
 
     async def start(self):
-        """Listen on all configured addresses, or on none. Raises OSError that names the address, WebError."""
-        addresses = self.config.get('listen', ['http://:8080'])
+        """Listen on all configured addresses, or on none, and give up rights. Raises OSError that names the address, WebError."""
+        addresses = addresses_of(self.config)
         if not addresses:
             raise WebError('web.listen', 'expected at least one address')
-        if isinstance(addresses, str):
-            addresses = [addresses]
         try:
             for n, address in enumerate(addresses):
-                self.listeners.append(await listen(self._address(address, f'web.listen[{n}]'), self._serve))
+                address, secure = self._address(address, f'web.listen[{n}]')
+                listener = await listen(address, self._serve, self.tls if secure else None, None, False)
+                self.listeners.append(listener)
+                if secure:
+                    self.secured.append(listener)
+            if self.identity:
+                self._assume()
         except BaseException:
-            for listener in self.listeners:
-                await listener.close()
-            self.listeners = []
+            await self._close_listeners()
             raise
+        for listener in self.listeners:
+            listener.accept()
+
+    def _assume(self):
+        identity, self.identity = self.identity, None
+        try:
+            identity.assume()
+        except OSError as error:
+            raise WebError('web.chroot' if identity.root else 'web.user', error.strerror) from None
+        if identity.root:
+            self.configure(self.config, renew=False)
+
+    async def _close_listeners(self):
+        for listener in self.listeners:
+            await listener.close()
+        self.listeners, self.secured = [], []
 
     @staticmethod
     def _address(text, where):
-        """What `listen` takes, of 'http://host:port' and the like."""
+        """What `listen` takes, of 'http://host:port' and the like, and whether it is https://."""
         scheme, colon, rest = text.partition('://')
         if not colon:
             scheme, rest = 'http', text
-        if scheme == 'https':
-            raise WebError(where, 'listening with TLS is not part of this version; use http://')
-        if scheme != 'http':
+        if scheme not in ('http', 'https'):
             raise WebError(where, f"expected an address such as 'http://127.0.0.1:8080', got {text!r}")
         rest = rest.rstrip('/') if not rest.startswith('unix:') else rest
         if not rest.startswith('unix:') and not rest.rpartition(']')[2].rpartition(':')[1]:
-            rest += ':80'
+            rest += ':443' if scheme == 'https' else ':80'
         try:
             split_address(rest)
         except ValueError as error:
             raise WebError(where, str(error)) from None
-        return rest
+        return rest, scheme == 'https'
 
     @property
     def addresses(self):
         """What this server listens on, as URLs."""
-        return [name if name.startswith('unix:') else f'http://{name}' for listener in self.listeners for name in listener.addresses]
+        return [name if name.startswith('unix:') else f'http{"s" * (listener.tls is not None)}://{name}'
+                for listener in self.listeners for name in listener.addresses]
 
     async def stop(self, grace=None):
         """Stop listening, close idle connections, and give requests in hand `grace` seconds (default: timeouts.grace) to end."""
         self.stopping = True
         self._settle()
-        for listener in self.listeners:
-            await listener.close()
-        self.listeners = []
+        await self._close_listeners()
         for connection in list(self.connections):
             connection.closing = True
             if connection.phase != BUSY:
@@ -202,6 +258,8 @@ class Server:
         self.accepted += 1
         if len(self.connections) >= self.limits['connections'] or count >= self.limits['clientConnections']:
             self.errors += 1
+            if stream.secure:
+                return                  # a handshake is too much to ask for
             await stream.write(b'%bContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\nConnection: close\r\n'
                                b'Content-Length: %d\r\n\r\n%b' % (self.opening(503), len(FULL), FULL))
             await stream.linger(1.0)
@@ -210,7 +268,8 @@ class Server:
         self.connections.add(connection)
         self.clients[client] = count + 1
         try:
-            await connection.run()
+            if not stream.secure or await self._handshake(connection):
+                await connection.run()
         finally:
             self.connections.discard(connection)
             self.requests_before += connection.requests
@@ -220,6 +279,19 @@ class Server:
             else:
                 self.clients[client] -= 1
             connection.web = None
+
+    async def _handshake(self, connection):
+        """Whether the TLS handshake succeeded, within timeouts.tls."""
+        connection.deadline.set(kernel().time + self.timeouts['tls'])
+        try:
+            await connection.stream.handshake()
+            return True
+        except BaseException as error:
+            connection.deadline.cancel()
+            if not isinstance(error, OSError):
+                raise
+            if log.level >= DEBUG:
+                log.debug(f'TLS handshake with {connection.stream.remote[0]} failed: {error}')
 
     # Counters
 

@@ -297,3 +297,19 @@ def test_connecting_to_a_unix_socket_with_a_full_line_waits_for_room(tmp_path):
     finally:
         full.close()
         first.close()
+
+
+def test_a_listener_may_be_bound_first_and_accept_later():
+    async def main():
+        async with await runtime.listen('127.0.0.1:0', echo, accept=False) as server:
+            async with await runtime.connect('127.0.0.1', server.port) as stream:
+                await stream.write(b'x')
+                await runtime.sleep(0.02)
+                assert not server.connections
+                server.accept()
+                assert await stream.read() == b'x'
+        async with await runtime.listen('127.0.0.1:0', echo, accept=False) as server:
+            port = server.port
+        with pytest.raises(ConnectionRefusedError):
+            await runtime.connect('127.0.0.1', port)
+    run(main)

@@ -29,7 +29,7 @@ BROWSER_FIELDS = (
 )
 
 
-def wrk(port, path, connections=32, seconds=2, fields=()):
+def wrk(port, path, connections=32, seconds=2, fields=(), scheme='http'):
     """
     Keep-alive GET requests for some seconds over that many connections. Returns (requests a second, requests in all).
     """
@@ -39,7 +39,7 @@ def wrk(port, path, connections=32, seconds=2, fields=()):
     command = [program, '-t1', f'-c{connections}', f'-d{seconds}s', '--timeout', '10s']
     for field in fields:
         command += ['-H', field]
-    done = subprocess.run([*command, f'http://127.0.0.1:{port}{path}'], capture_output=True, text=True,
+    done = subprocess.run([*command, f'{scheme}://127.0.0.1:{port}{path}'], capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, preexec_fn=pinned_to_load)
     return wrk_numbers(done.stdout + done.stderr)
 

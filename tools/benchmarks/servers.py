@@ -17,7 +17,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from tools import peers
+from tools import certs, peers
 
 APPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'apps')
 HELLO = b'{"hello":"world"}'
@@ -60,6 +60,7 @@ def nginx(port, folder):
 
 
 ALL = ('hello', 'small', 'large', 'slow')
+TLS = ', TLS'          # at the end of the names of those that speak https, all with the same certificate
 SERVERS = {
     'agent': Kind(agent, ALL),
     'aiohttp': Kind(peer('aiohttp_app'), ALL, ('aiohttp',)),
@@ -67,6 +68,8 @@ SERVERS = {
     'waitress': Kind(peer('waitress_app'), ('hello', 'small'), ('waitress',)),
     'microdot': Kind(peer('microdot_app'), ('hello', 'small'), ('microdot',)),
     'nginx': Kind(nginx, ('hello', 'small', 'large'), program='nginx'),
+    'agent' + TLS: Kind(agent, ('https',), program='openssl'),
+    'uvicorn' + TLS: Kind(peer('uvicorn_app'), ('https',), ('uvicorn', 'httptools', 'uvloop')),
     'bare loop': Kind(bare_loop('hello'), ('hello',)),
     'bare loop, static': Kind(bare_loop('small'), ('small',)),
 }
@@ -75,7 +78,8 @@ SERVERS = {
 AGENT_CONFIG = '''{
     services: {web: true},
     web: {
-        listen: ['http://127.0.0.1:%d'],
+        listen: ['%s://127.0.0.1:%d'],
+        tls: {certificate: 'certs/server.crt', key: 'certs/server.key'},
         documents: 'site',
         limits: {connections: 4000},
         timeouts: {inactivity: '5 mins', request: '10 mins'},
@@ -130,14 +134,16 @@ def pinned_to_load():
     os.sched_setaffinity(0, CORES[1:2] or CORES)
 
 
-def make_folder(folder, port):
-    """Fill an empty folder with what a server reads: configuration, and the files that it serves."""
+def make_folder(folder, port, secure=False):
+    """Fill an empty folder with what a server reads: configuration, the files that it serves, certificates where it is secure."""
     site = os.path.join(folder, 'site')
     os.mkdir(site)
-    for name, data in (('site/small.txt', SMALL), ('ioto.json5', (AGENT_CONFIG % port).encode()),
+    for name, data in (('site/small.txt', SMALL), ('ioto.json5', (AGENT_CONFIG % (secure and 'https' or 'http', port)).encode()),
                        ('nginx.conf', (NGINX_CONFIG % port).encode())):
         with open(os.path.join(folder, name), 'wb') as file:
             file.write(data)
+    if secure:
+        certs.make_all(certs.arguments([os.path.join(folder, 'certs')]))
 
 
 class Server:
@@ -152,7 +158,7 @@ class Server:
         self.folder = self.temporary.name
         self.site = os.path.join(self.folder, 'site')
         self.port = free_port()
-        make_folder(self.folder, self.port)
+        make_folder(self.folder, self.port, name.endswith(TLS))
         self.log = open(os.path.join(self.folder, 'output'), 'wb+')
         where = (self.port, self.folder) if tree == peers.ROOT else (self.port, self.folder, tree)
         self.started = time.perf_counter()
@@ -272,7 +278,7 @@ def running(names):
             try:
                 server.wait_listening()
             except BenchError as error:
-                if name == 'agent':
+                if name.startswith('agent'):
                     raise
                 peers.say(f'left out: {error}')
                 del servers[name]

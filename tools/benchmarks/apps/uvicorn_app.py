@@ -1,4 +1,4 @@
-"""uvicorn with httptools and uvloop as a peer, no framework above it: PORT FOLDER."""
+"""uvicorn with httptools and uvloop as a peer, no framework above it: PORT FOLDER. With FOLDER/certs it speaks TLS."""
 
 import asyncio
 import os
@@ -55,5 +55,7 @@ async def send_file(send, path):
                 return
 
 
+CERTIFICATE = sys.argv[2] + '/certs/server.crt'
+TLS = {'ssl_certfile': CERTIFICATE, 'ssl_keyfile': CERTIFICATE[:-3] + 'key'} if os.path.exists(CERTIFICATE) else {}
 uvicorn.run(app, host='127.0.0.1', port=int(sys.argv[1]), http='httptools', loop='uvloop', lifespan='off',
-            access_log=False, log_level='warning', timeout_keep_alive=300, backlog=4096)
+            access_log=False, log_level='warning', timeout_keep_alive=300, backlog=4096, **TLS)
