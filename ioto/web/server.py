@@ -52,6 +52,8 @@ class Server:
         self.openings = {}
         self.next_second = 0.0
         self.router = None
+        self.access = None              # who may sign in, where users are configured or needed
+        self._sessions = None
         self.configure(config or {})
 
     # Configuration
@@ -71,17 +73,22 @@ class Server:
         for name in ('line', 'header', 'fields'):
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
-        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None)
+        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None), self.access
         self.limits, self.timeouts = limits, timeouts
         try:
+            self.access = self._access(config)
             files = Files(self.resolve(config['documents']), config, limits) if config.get('documents') else None
             if self.router is None:
                 self.router = Router(self, config, files)
             else:
                 self.router.configure(config, files)
         except BaseException:
-            self.limits, self.timeouts = old
+            self.limits, self.timeouts, self.access = old
             raise
+        if self.access:
+            self.access.inherit(old[2])
+        if self._sessions:
+            self._sessions.limit, self._sessions.lifetime = limits['sessions'], timeouts['session']
         self.config = config
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
@@ -91,6 +98,22 @@ class Server:
         self._settle()
 
     reload = configure
+
+    def _access(self, config):
+        """The Access of a configuration, None where nobody has to sign in."""
+        hosts = config, *(config.get('hosts') or ())
+        if config.get('auth') or any(route.get(name) for host in hosts for route in host.get('routes') or ()
+                                     for name in ('role', 'can', 'auth')):
+            from .access import Access
+            return Access(self, config.get('auth') or {})
+
+    @property
+    def sessions(self):
+        """The sessions of this server's clients."""
+        if self._sessions is None:
+            from .sessions import Sessions
+            self._sessions = Sessions(self.limits['sessions'], self.timeouts['session'])
+        return self._sessions
 
     @staticmethod
     def _measure(config, group, name, default, convert):
@@ -147,6 +170,8 @@ class Server:
                 await listener.close()
             self.listeners = []
             raise
+        if self.access:
+            self.access.announce()
 
     @staticmethod
     def _address(text, where):
