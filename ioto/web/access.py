@@ -28,17 +28,14 @@ LOOKALIKES = str.maketrans('ILO', '110', '- ')
 SHORTEST = 8                # characters of the first administrator's password
 HTML = b'Content-Type: text/html; charset=utf-8\r\n'
 PAGE = '''<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{0}</title><link rel="stylesheet" href="/style.css"></head>
-<body><main class="sign"><form class="card" method="post"><h1>{0}</h1>
-<p role="alert">{1}</p>{2}
-<button>{0}</button></form></main></body></html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<title>{0}</title><link rel="stylesheet" href="/style.css">
+<main class="sign"><form class="card" method="post"><h1>{0}</h1><p role="alert">{1}</p>{2}<button>{0}</button></form></main>
 '''
-INPUT = '\n<label>{} <input name="{}" type="{}" autocomplete="{}" autocapitalize="none" required></label>'
-NAME = ('Name', 'username', 'text', 'username')
-SIGN_IN = NAME, ('Password', 'password', 'password', 'current-password')
-SET_UP = (('Set-up code', 'code', 'text', 'off'), NAME, ('Password', 'password', 'password', 'new-password'),
-          ('Password again', 'again', 'password', 'new-password'))
+INPUT = '<p><label>{} <input name="{}" type="{}" autocomplete="{}" autocapitalize="none" required></label></p>\n'
+SIGN_IN = INPUT.format('Name', 'username', 'text', 'username') + INPUT.format('Password', 'password', 'password', 'current-password')
+SET_UP = (INPUT.format('Set-up code', 'code', 'text', 'off') + SIGN_IN.replace('current', 'new')
+          + INPUT.format('Password again', 'again', 'password', 'new-password'))
 
 log = Log('web')
 
@@ -48,8 +45,8 @@ class Access:
 
     def __init__(self, server, config):
         self.server = server
-        self.login_path, self.logout_path, self.home = [
-            config.get(name, default) for name, default in (('login', '/auth/login'), ('logout', '/auth/logout'), ('home', '/'))]
+        self.login_path, self.logout_path = config.get('login', '/auth/login'), config.get('logout', '/auth/logout')
+        self.home = config.get('home', '/')
         self.schemes = schemes(config.get('methods') or 'form', 'auth.methods')
         self.role = expect(dict, config.get('setup'), 'auth.setup').get('role', 'admin')
         self.code = None                # for the first administrator
@@ -61,19 +58,21 @@ class Access:
             roles = {self.role: [*roles], **roles}
         self.users = Users({**config, 'roles': roles, 'users': expect(dict, config.get('users'), 'auth.users') | self.own})
         self.routes = []
-        for name, path, check in (('login', self.login_path, self.sign_in), ('logout', self.logout_path, self.sign_out)):
+        for path, check in ((self.login_path, self.sign_in), (self.logout_path, self.sign_out)):
             if path:
                 route = Route({'match': path, 'handler': 'action', 'methods': ['GET', 'POST'], 'cache': 'no-store',
-                               'limits': {'body': '16K'}}, f'auth.{name}', server)
+                               'limits': {'body': 16384}}, 'auth', server)
                 route.checks.append(check)
                 self.routes.append(route)
 
     def inherit(self, old):
         """Take over from the Access before a reload, or None."""
+        changed = [*self.users.users]
         if old:
             self.code = None if self.users else old.code
-            for name in self.users.inherit(old.users):
-                self.server.sessions.destroy_user(name)
+            changed = self.users.inherit(old.users)
+        for name in changed:
+            self.server.sessions.destroy_user(name)
         if self.server.listeners:
             self.announce()
 
@@ -152,12 +151,9 @@ class Access:
         if web.method != 'POST':
             return await self._own_page(web)
         found = await variables(web)
-        words = [str(found.get(name) or '') for _, name, *_ in (NAME, SIGN_IN[1], SET_UP[0], SET_UP[3])]
+        words = [str(found.get(name) or '') for name in ('username', 'password', 'code', 'again')]
         try:
-            if self.code:
-                user = await self.set_up(web, *words)
-            else:
-                user = await self.login(web, *words[:2])
+            user = await (self.set_up(web, *words) if self.code else self.login(web, *words[:2]))
             if not user:
                 raise HttpError(401, 'wrong name or password', self.users.challenges(['Form']))
         except HttpError as error:
@@ -183,11 +179,11 @@ class Access:
                 raise
         self._page(web)
 
-    def _page(self, web, message='', title='', inputs=()):
-        if not title:
-            title, inputs = ('Set up', SET_UP) if self.code else ('Sign in', SIGN_IN)
+    def _page(self, web, message='', title='Sign in', inputs=SIGN_IN):
+        if self.code:
+            title, inputs = 'Set up', SET_UP
         web.content_type = HTML
-        web.answer_value(PAGE.format(title, message, ''.join([INPUT.format(*one) for one in inputs])))
+        web.answer_value(PAGE.format(title, message, inputs))
 
     async def _leave(self, web, answer):
         if is_json(web):
@@ -199,7 +195,7 @@ class Access:
     async def sign_out(self, web):
         """The check that answers for the logout page."""
         if web.method != 'POST':
-            return self._page(web, '', 'Sign out')
+            return self._page(web, '', 'Sign out', '')
         found = await variables(web)
         web.logout(found.get('everywhere') or web.vars.get('everywhere'))
         await self._leave(web, {'user': None})
@@ -213,7 +209,8 @@ async def variables(web):
     """The variables that were posted, as a form or JSON, by a page of this server. Raises HttpError 403 for another's."""
     fields = web.fields
     site, origin = fields.get('sec-fetch-site'), fields.get('origin')
-    if site not in ('same-origin', 'none') if site else origin and origin.partition('://')[2].lower() != web.authority.lower():
+    own = site in ('same-origin', 'none') if site else not origin or origin.partition('://')[2].lower() == web.authority.lower()
+    if not own:
         raise HttpError(403, 'this came from a page of another site')
     found = await (web.json() if is_json(web) else web.form())
     return found if isinstance(found, dict) else {}
