@@ -69,6 +69,8 @@ class Users:
         self.rounds = 0                 # of the slowest hash: what each try takes
         for name, entry in expect(dict, config.get('users'), 'auth.users').items():
             self.add(name, expect(dict, entry, f'auth.users.{name}'), f'auth.users.{name}')
+        if self.users:
+            sign(b'', b'')              # loads OpenSSL, which the first who signs in would have to wait for
         self.rounds = self.rounds or passwords.ROUNDS
         self.decoy = f'PBKDF2:SHA256:{self.rounds}:{os.urandom(16).hex()}:{os.urandom(32).hex()}'
         self.key = os.urandom(32)
