@@ -130,10 +130,9 @@ class Access:
         if not _compare_digest(code.upper().translate(LOOKALIKES).encode('utf-8', 'replace'), self.code.encode()):
             raise HttpError(401, 'wrong set-up code', users.challenges(['Form']))
         users.throttle.succeeded(attempt)
-        if not is_name(name):
-            raise HttpError(400, 'a name has no colons and control characters')
-        if word != again or not SHORTEST <= len(word) <= passwords.LONGEST:
-            raise HttpError(400, 'the passwords differ' if word != again else f'a password has {SHORTEST} characters or more')
+        if not is_name(name) or word != again or not SHORTEST <= len(word) <= passwords.LONGEST:
+            raise HttpError(400, 'a name has no colons and control characters' if not is_name(name) else
+                            'the passwords differ' if word != again else f'a password has {SHORTEST} characters or more')
         async with users.hashing:
             if not self.code:
                 raise HttpError(409, 'somebody else was faster: sign in')
@@ -229,9 +228,9 @@ def guard(route, config, where, server):
     access, role, ability = server.access, config.get('role'), config.get('can')
     roles = access.users.roles
     if role and roles and role not in roles:
-        raise WebError(f'{where}.role', f'no role of auth.roles, which are {", ".join(roles)}')
-    if ability and (ability in roles or not any(ability in found for found in roles.values())):
-        raise WebError(f'{where}.can', 'no ability of a role in auth.roles, so nobody could pass')
+        raise WebError(f'{where}.role', f'expected a role of auth.roles, got {role!r}')
+    if ability and (ability in roles or ability not in sum(roles.values(), [])):
+        raise WebError(f'{where}.can', f'expected an ability of auth.roles, got {ability!r}')
     route.schemes = schemes(config['auth'], f'{where}.auth') if config.get('auth') else access.schemes
     route.login, route.redirect = route.redirect, None
     if 'cache' not in config:

@@ -9,7 +9,7 @@ import os
 import time
 from _operator import _compare_digest        # hmac's, without the OpenSSL that hmac loads
 
-from ..http import HttpError, encode_field
+from ..http import HttpError
 from ..http.fields import format_cookie
 from ..http.uri import parse_form
 from .exchange import FORM, Web
@@ -104,22 +104,17 @@ class Entered(Web):
     shows_token = False
 
     def _head(self, status, fields):
-        session, sessions, secure, cookies = self._session, self.connection.server.sessions, self.secure, self.cookies
+        session, sessions, secure, extra = self._session, self.connection.server.sessions, self.secure, self.extra
         if session and session.id is None:
             sessions.renew(session)
-        added = []
-        changed = session.id != cookies.get(sessions.cookie_name(secure))
+        changed = session.id != self.cookies.get(sessions.cookie_name(secure))
         if changed:
-            added.append(('Set-Cookie', sessions.cookie(session, secure)))
-        if session.id and (self.shows_token or changed and XSRF in cookies):
-            added.append(('X-' + XSRF, session.token))
-            if cookies.get(XSRF) != session.token:
-                cookie = format_cookie(XSRF, session.token, http_only=False, same_site='Strict', secure=secure)
-                added.append(('Set-Cookie', cookie))
-        extra = self.extra
-        self.extra += b''.join(encode_field(*pair) for pair in added)
+            self.add_header('Set-Cookie', sessions.cookie(session, secure))
+        if session.id and (self.shows_token or changed and XSRF in self.cookies):
+            self.add_header('X-' + XSRF, session.token)
+            self.set_cookie(XSRF, session.token, http_only=False, same_site='Strict', secure=secure)
         cache = self.route.cache if status < 400 else b''
-        if added and b'\ncache-control:' not in (b'\n' + extra + fields + cache).lower():
+        if self.extra != extra and b'\ncache-control:' not in (b'\n' + extra + fields + cache).lower():
             self.extra += PRIVATE
         head = Web._head(self, status, fields)
         self.extra = extra

@@ -598,13 +598,6 @@ def test_the_token_follows_the_session():
     assert before != after and status == 403
 
 
-def test_the_token_is_not_sent_twice():
-    async def main(browser, server):
-        first, second = await browser.get('/token/'), await browser.get('/token/')
-        return len(first.cookies), len(second.cookies), second.fields['x-xsrf-token'] == browser.cookies['XSRF-TOKEN']
-    assert run(main) == (2, 0, True)
-
-
 # The first administrator
 
 @pytest.fixture
