@@ -123,18 +123,22 @@ class Users:
 
     async def login(self, name, word, client):
         """Return the User of a name and password, or None. Raises HttpError 429 while client or user has to wait."""
-        attempt = self.throttle.attempt(client, name)
         word = word[:passwords.LONGEST + 1]
         signature = sign(self.key, word.encode('utf-8', 'surrogatepass'))
-        if _compare_digest(self.proven.get(name, b''), signature):
-            user = self.users[name]
-        else:
-            async with self.hashing:
-                user = await to_thread(self.verify, name, word)
-        if user:
-            self.proven[name] = signature
-            self.throttle.succeeded(attempt)
-        return user
+        if self._is_proven(name, signature):
+            return self._succeed(name, self.throttle.attempt(client, name))
+        async with self.hashing:            # the throttle in here: tries at once are neither failures nor free
+            attempt = self.throttle.attempt(client, name)
+            if self._is_proven(name, signature) or await to_thread(self.verify, name, word):
+                self.proven[name] = signature
+                return self._succeed(name, attempt)
+
+    def _is_proven(self, name, signature):
+        return _compare_digest(self.proven.get(name, b''), signature)
+
+    def _succeed(self, name, attempt):
+        self.throttle.succeeded(attempt)
+        return self.users[name]
 
     async def authenticate(self, value, method, target, client, schemes):
         """Return the User of an Authorization field, or None where it is of none of `schemes` ('SHA-256', 'MD5', 'Basic').
@@ -168,8 +172,8 @@ class Users:
         secret = self.secrets.get(name, {}).get(fields['algorithm'], self.decoy)
         if not _compare_digest(proof(secret, method, fields).encode(), fields['response'].encode()):
             return None, False
-        self.throttle.succeeded(attempt)
-        return (self.users[name], False) if self.nonces.spend(fields) else (None, True)
+        user = self._succeed(name, attempt)
+        return (user, False) if self.nonces.spend(fields) else (None, True)
 
     def challenges(self, schemes, stale=False):
         """The WWW-Authenticate fields of a 401, the best first (RFC 7616 §3.3). No browser asks for a password by 'Form'."""

@@ -761,3 +761,14 @@ def test_plain_requests_are_answered_while_logins_run(tmp_path):
         for thread in threads:
             thread.join()
     assert statuses == [b'HTTP/1.1 303'] * 4 and answered > 10
+
+
+def test_right_passwords_that_come_at_once_are_no_failures():
+    async def main(browser, server):
+        async def sign_in(name):
+            stream = await runtime.connect('127.0.0.1', server.listeners[0].port)
+            async with stream:
+                return (await Browser(Client(stream)).sign_in(name)).status
+        fibers = [runtime.spawn(sign_in(name)) for name in [*WORDS] * 10]
+        return [await fiber.join() for fiber in fibers]
+    assert run(main) == [303] * 30
