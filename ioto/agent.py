@@ -20,7 +20,7 @@ log = logging.Log('app')
 
 BUILT = ('web',)
 ORDER = (*(name for name in SERVICES if name != 'web'), 'app', 'web')
-LEARNED = ('device.json5', 'provision.json5', 'shadow.json5', 'ioto.crt', 'ioto.key')   # and databases
+LEARNED = ('auth.json5', 'device.json5', 'provision.json5', 'shadow.json5', 'ioto.crt', 'ioto.key')   # and databases
 SETTINGS = {    # option: (the property that it sets, to what if not to its own value)
     'account': ('account', None), 'cloud': ('cloud', None), 'id': ('device.id', None),
     'product': ('device.product', None), 'show': ('web.show', None), 'quiet': ('log.types', 'error'),
@@ -74,7 +74,7 @@ class Agent:
             from .web import Server
             with settings:
                 self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev')
-            self.web.action('/api/device', ['GET'])(lambda _web: device_status(self))
+            self.web.action('/api/device', ['GET'])(lambda web: device_status(self, web))
 
     def _option(self, name, convert):
         try:
@@ -93,6 +93,8 @@ class Agent:
         values, logs = settings.values, settings.values['log']
         if logs.setdefault('path', 'stdout') not in ('stdout', 'stderr', 'syslog', 'cloud'):
             logs['path'] = settings.paths.resolve(logs['path'])
+        if 'auth' in values:
+            values['web']['auth'] = values['auth']
         if options['timeouts']:
             endless = dict.fromkeys(set(configuration.TIMEOUTS) - {'grace'}, units.INFINITY)
             for part in (values['web'], *values['web'].get('routes', ())):
@@ -116,6 +118,8 @@ class Agent:
         log.info(f'Starting Ioto {version} with profile {self.profile}')
         if self.options['reset']:
             self._reset()
+            if self.web:
+                self.web.reload(self.config['web'])     # its users may be gone
         runtime.watch(self.options['exit'], self.stop)      # nobody signals a time
         try:
             for name in ORDER:

@@ -56,10 +56,15 @@ WEB = HOST | {
         'certificates': [{'certificate': 'text', 'key': 'text'}], 'tickets': 'any', 'verify': 'any'},
     'files': {'cache': 'size', 'item': 'size'}, 'upload': {'dir': 'text', 'remove': 'flag'},
 }
+AUTH = {
+    'realm': 'text', 'login': 'text', 'logout': 'text', 'home': 'text', 'methods': 'any', 'rounds': 'count', 'setup': {'role': 'text'},
+    'users': {'*': {'*': 'any', 'digest': {'*': 'text'}, 'roles': ['text']}}, 'roles': {'*': 'any'},
+    'limits': dict.fromkeys('wait longest forget nonce'.split(), 'time') | {'failures': 'count', 'entries': 'count'},
+}
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}
-TOP = dict.fromkeys(('api', 'auth', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
-    'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'schema': 'any',
+TOP = dict.fromkeys(('api', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
+    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'schema': 'any',
     'services': dict.fromkeys(SERVICES, 'flag') | {'serialize': 'serialize'},
     'directories': dict.fromkeys(('state', 'site', 'certs'), 'text'),
     'device': {'*': 'any'} | dict.fromkeys('id name product model version description'.split(), 'text'),

@@ -17,23 +17,25 @@ def main(arguments):
     parser.add_argument('user', nargs='?')
     parser.add_argument('role', nargs='*')
     parser.add_argument('--password', help='visible in the list of processes')
-    parser.add_argument('--rounds', type=int, default=passwords.ROUNDS, help='of PBKDF2-SHA256 (%(default)s)')
+    parser.add_argument('--rounds', type=int, help=f'of PBKDF2-SHA256 (those of the file, else {passwords.ROUNDS})')
     parser.add_argument('--file', help='auth.json5, to give the user this password and these roles; comments are lost')
     parser.add_argument('--realm', help='for Digest authentication in this realm, too')
+    parser.add_argument('--remove', action='store_true', help='take the user out of the file')
     parser.add_argument('--check', metavar='HASH', help='tell whether this is of the password')
     options = parser.parse_args(arguments)
     if not options.user and not options.check:
         parser.error('expected the name of a user')
+    if options.remove and not options.file:
+        parser.error('--remove expects --file')
     try:
+        if options.remove:
+            return change(options)
         word = ask(not options.check) if options.password is None else options.password
         if options.check:
             right = passwords.verify(word, options.check)
             print('the password matches' if right else 'the password does not match')
             return not right
-        hashed = passwords.hash_password(word, options.rounds)
-        change(options, word, hashed)
-        print(hashed)
-        return 0
+        return change(options, word)
     except (EOFError, KeyboardInterrupt):
         error = 'no password'
     except (OSError, ValueError) as why:
@@ -55,8 +57,8 @@ def ask(twice):
     return word
 
 
-def change(options, word, hashed):
-    """Write the user to the file, or print what to write."""
+def change(options, word=None):
+    """Write the user to the file, or print what to write, and print the hash; without a password take the user away."""
     path = options.file
     new = not path or not os.path.exists(path)
     document = {} if new else json5.load(path)
@@ -64,8 +66,13 @@ def change(options, word, hashed):
     realm = auth.setdefault('realm', options.realm or 'ioto')
     if realm != (options.realm or realm):
         raise ValueError(f'the realm of {path} is {realm}')
+    if word is None:
+        if not auth.get('users', {}).pop(options.user, None):
+            raise ValueError(f'{path} has no user {options.user}')
+        return json5.save(path, document)
+    rounds = options.rounds if options.rounds is not None else Users(auth).target
     user = auth.setdefault('users', {}).setdefault(options.user, {})
-    user['password'] = hashed
+    hashed = user['password'] = passwords.hash_password(word, rounds)
     if options.role:
         user['roles'] = options.role
     if options.realm or 'digest' in user:
@@ -75,6 +82,7 @@ def change(options, word, hashed):
         json5.save(path, document, mode=0o600 if new else None)
     else:
         print(json5.render({options.user: user}, 'json5'))
+    print(hashed)
 
 
 if __name__ == '__main__':

@@ -12,8 +12,8 @@ from . import version
 IDENTITY = ('id', 'name', 'model', 'version', 'description', 'serial')
 
 
-def device_status(agent):
-    """A dictionary for JSON, with times in seconds and sizes in bytes."""
+def device_status(agent, web=None):
+    """A dictionary for JSON, with times in seconds and sizes in bytes; to a request that is given also how it can sign in."""
     host = os.uname()
     report = {
         'time': time.time(),
@@ -35,6 +35,9 @@ def device_status(agent):
     }
     if agent.web:
         report['web'] = agent.web.stats
+        access = agent.web.access
+        if web and access:
+            report['auth'] = {'user': web.user and web.user.name, 'login': access.login_path, 'logout': access.logout_path}
     return report
 
 

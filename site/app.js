@@ -123,6 +123,13 @@ function render(report, now) {
         ['Services', (agent.services || []).join(', ')],
         ['Python', agent.python],
     ]);
+    const sign = element('sign');
+    sign.hidden = !report.auth;
+    if (report.auth) {
+        const {user, login, logout} = report.auth;
+        show('sign', user ? `Sign out ${user}` : 'Sign in');
+        sign.href = user ? logout : login;
+    }
     show('version', agent.version || '');
     show('updated', `Device time ${new Date(report.time * 1000).toLocaleString()}`);
 }

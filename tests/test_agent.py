@@ -402,3 +402,27 @@ def test_importing_ioto_loads_nothing_else():
     with pytest.raises(AttributeError):
         ioto.nothing
     assert os.path.basename(os.path.dirname(ioto.__file__)) == 'ioto'
+
+
+def test_sighup_takes_users_away_and_keeps_the_others_signed_in(tmp_path):
+    from ioto.web import passwords
+    entry = f"{{password: '{passwords.hash_password('word', 50)}'}}"
+    write(tmp_path, 'config/ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0']}}")
+    write(tmp_path, 'config/auth.json5', f'{{users: {{ann: {entry}, bob: {entry}}}}}')
+
+    def curl(name, *options):
+        jar = tmp_path / f'{name}.jar'
+        return subprocess.run(['curl', '-s', '-b', jar, '-c', jar, *options], capture_output=True, text=True, timeout=20).stdout
+    with Child(tmp_path / 'config') as child:
+        url = f'http://127.0.0.1:{child.port}'
+        for name in ('ann', 'bob'):
+            curl(name, '-d', f'username={name}&password=word', f'{url}/auth/login')
+            assert f'"user":"{name}"' in curl(name, f'{url}/api/device')
+        write(tmp_path, 'config/auth.json5', '{users: {ann: {password: 5}}}')
+        child.send(signal.SIGHUP)
+        child.wait_for('auth.json5:1:16: auth.users.ann.password: expected a hash')
+        assert '"user":"ann"' in curl('ann', f'{url}/api/device')
+        write(tmp_path, 'config/auth.json5', f'{{users: {{bob: {entry}}}}}')
+        child.send(signal.SIGHUP)
+        child.wait_for('Configuration reloaded')
+        assert '"user":null' in curl('ann', f'{url}/api/device') and '"user":"bob"' in curl('bob', f'{url}/api/device')

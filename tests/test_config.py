@@ -168,6 +168,10 @@ MISTAKES = [    # file, its text, what the message says after the folder
     ('device.json5', '{name: 7}', '1:2: device.name: expected a text, got 7'),
     ('local.json5', '{"+web": {index: 1}}', '1:11: web.index: expected a text, got 1'),
     ('auth.json5', '[]', '1:1: expected an object in braces'),
+    ('auth.json5', '{realms: "x"}', "1:2: auth.realms: unknown property, did you mean 'realm'?"),
+    ('auth.json5', '{limits: {\n wait: "soon"}}', "2:2: auth.limits.wait: expected a time such as '30 secs', got 'soon'"),
+    ('auth.json5', '{users: {ann:\n {roles: "admin"}}}', "2:3: auth.users.ann.roles: expected a list in brackets, got 'admin'"),
+    ('auth.json5', '{auth: {setup: {roles: []}}}', "1:17: auth.setup.roles: unknown property, did you mean 'role'?"),
 ]
 
 
@@ -284,6 +288,18 @@ def test_web_json5_shows_the_defaults_that_the_server_has():
     for name in config.ROUTE:
         if name not in ('role', 'can', 'validate', 'xsrf'):
             assert re.search(rf'\b{name}\b', text), name
+
+
+def test_auth_json5_shows_the_defaults_that_users_have():
+    from ioto.web import passwords, users
+    with open(os.path.join(TREE, 'config/auth.json5'), encoding='utf-8') as file:
+        text = file.read()
+    for name, default in users.LIMITS.items():
+        assert f'// {name}: {default!r},' in text, name
+    assert f'// rounds: {passwords.ROUNDS},' in text
+    for name in [*config.AUTH, *config.AUTH['limits']]:
+        assert re.search(rf'\b{name}:', text), name
+    assert set(config.AUTH['limits']) == set(users.LIMITS)
 
 
 def test_every_limit_and_timeout_of_the_server_is_a_property(tmp_path):

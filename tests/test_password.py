@@ -194,3 +194,24 @@ sys.exit(main(sys.argv[2:]))
                             capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert passwords.verify('x', last(result.stdout))
+
+
+def test_takes_a_user_away(tmp_path):
+    path = tmp_path / 'auth.json5'
+    for name in ('ann', 'bob'):
+        command('--file', path, '--password', 'wonderland', '--rounds', '50', name)
+    result = command('--file', path, '--remove', 'ann')
+    assert result.returncode == 0 and result.stdout == result.stderr == '' and [*json5.load(path)['users']] == ['bob']
+    result = command('--file', path, '--remove', 'ann')
+    assert result.returncode == 1 and 'has no user ann' in result.stderr
+    assert command('--remove', 'bob').returncode == 2
+
+
+def test_the_rounds_of_the_file_are_taken(tmp_path):
+    path = tmp_path / 'auth.json5'
+    path.write_text('{auth: {rounds: 60}}')
+    assert last(command('--file', path, '--password', 'x', 'ann').stdout).startswith('PBKDF2:SHA256:60:')
+    assert last(command('--file', path, '--password', 'x', '--rounds', '70', 'ann').stdout).startswith('PBKDF2:SHA256:70:')
+    path.write_text("{rounds: 'many'}")
+    result = command('--file', path, '--password', 'x', 'ann')
+    assert result.returncode == 1 and 'auth.rounds' in result.stderr and 'Traceback' not in result.stderr

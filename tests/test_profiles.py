@@ -74,6 +74,26 @@ def test_web_runs_with_nothing_but_python3_light(folder):
     assert not set(LACKING) & set(modules['after requests'])
 
 
+def test_users_sign_in_with_nothing_but_python3_light(folder):
+    name = folder.name
+    write(folder.parent, f'{name}/auth.json5', "{rounds: 50, methods: ['digest', 'md5', 'basic', 'form'], roles: {user: []}}")
+    write(folder.parent, f'{name}/web.json5', "{web: {routes: [{match: '/modules', role: 'admin'}, {}]}}")
+    with board(folder, WEB, LACKING) as child:
+        url = f'http://127.0.0.1:{child.port}'
+        code = child.wait_for(re.compile('set-up code (\\w+)'))[1]
+
+        def curl(*options):
+            return subprocess.run(['curl', '-s', '-w', '%{http_code}', *options], capture_output=True, text=True, timeout=PATIENCE).stdout
+        form = f'code={code}&username=root&password=correct+horse&again=correct+horse'
+        assert curl('-d', form, f'{url}/auth/login').endswith('303')
+        modules = json.loads(curl('--digest', '-u', 'root:correct horse', f'{url}/modules').removesuffix('200'))
+        assert curl('--basic', '-u', 'root:correct horse', '-o', '/dev/null', f'{url}/modules') == '200'
+        assert curl('--basic', '-u', 'root:wrong', '-o', '/dev/null', f'{url}/modules') == '401'
+        assert child.stop() == 0
+    assert not set(LACKING) & set(modules['after requests'])
+    assert not {'hashlib', 'hmac'} & set(modules['at start'])
+
+
 def test_heavy_modules_stay_off_the_start_up_path(folder):
     with board(folder, WEB, []) as child:
         get(child.port)

@@ -4,9 +4,8 @@ A nonce holds its time and is signed, so giving one out costs no memory. Those o
 with a window of the counts that came. When one has to go, all made before it become stale: nothing forgotten can be replayed.
 """
 
-import hashlib
-import hmac
 import os
+from _operator import _compare_digest
 
 from ..http.errors import HttpError
 from ..http.lists import members, unquote
@@ -18,7 +17,14 @@ WINDOW = 64                 # counts that may come late, over parallel connectio
 
 def digest(algorithm, *parts):
     """The hash of parts, a character for a byte, joined by colons."""
+    import hashlib
     return hashlib.new(ALGORITHMS[algorithm], ':'.join(parts).encode('latin-1'), usedforsecurity=False).hexdigest()
+
+
+def sign(key, data):
+    """The HMAC-SHA-256 of bytes."""
+    import hmac                 # loads OpenSSL
+    return hmac.digest(key, data, 'sha256')
 
 
 def secret(algorithm, *parts):
@@ -59,10 +65,7 @@ class Nonces:
 
     def make(self):
         nonce = int(self.clock() * 1e6).to_bytes(8, 'big') + os.urandom(8)
-        return (nonce + self.sign(nonce)).hex()
-
-    def sign(self, nonce):
-        return hmac.digest(self.key, nonce, 'sha256')
+        return (nonce + sign(self.key, nonce)).hex()
 
     def spend(self, fields):
         """Use up a count; False where it came before, or the nonce is stale or not ours."""
@@ -71,7 +74,7 @@ class Nonces:
         except ValueError:
             return False
         age = self.clock() - int.from_bytes(nonce[:8], 'big') / 1e6
-        if not hmac.compare_digest(nonce[16:], self.sign(nonce[:16])) or age > self.lifetime or fields.get('opaque') != self.opaque:
+        if not _compare_digest(nonce[16:], sign(self.key, nonce[:16])) or age > self.lifetime or fields.get('opaque') != self.opaque:
             return False
         highest, seen = self.used.get(nonce, (0, 0))
         if not highest and nonce <= self.floor:

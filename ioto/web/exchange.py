@@ -37,12 +37,10 @@ class Finished(Cancelled):
 class Web(Request):
     """A request (`method path query headers cookies vars host remote secure`) and its answer (`status`, `set_header`, `write`).
 
-    `query` is the text behind the "?", `vars` its variables, to which `form()` adds those of the body. `user` is None for a client
-    that has not signed in.
+    `query` is the text behind the "?", `vars` its variables, to which `form()` adds those of the body.
     """
 
     status = 200
-    user = None
     route = None
     out = None              # the whole answer as bytes, once it stands
     head_size = 0           # how much of `out` is its head
@@ -55,7 +53,7 @@ class Web(Request):
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
     ahead = b''             # of a request to upgrade: what was received behind its head
-    _vars = _cookies = _headers = None
+    _vars = _cookies = _headers = _session = _user = None
 
     # The request
 
@@ -101,6 +99,49 @@ class Web(Request):
         """The client's certificate, which `tls.authority` has signed, as ssl.SSLSocket.getpeercert returns it; None without."""
         stream = self.connection.stream
         return stream.peer_certificate() or None if stream.secure else None
+
+    @property
+    def session(self):
+        """A dict that lasts with the session's cookie, which is set once this holds something."""
+        if self._session is None:
+            self._session = self.connection.server.sessions.open(self)
+        return self._session
+
+    @property
+    def user(self):
+        """Who has signed in (.name .roles .abilities .can(ability) .has_role(role)), or None."""
+        access = self.connection.server.access
+        if self._user is None and access:
+            self._user = access.users.get(self.session.user)
+        return self._user
+
+    @property
+    def xsrf(self):
+        """The session's token, which routes with `xsrf` want as the form's variable _xsrf or the field X-XSRF-TOKEN."""
+        session = self.session
+        if session.id is None:
+            self.connection.server.sessions.renew(session)
+        return session.token
+
+    def require(self, ability):
+        """Raise HttpError 401, or 403 for a user who lacks this ability."""
+        user = self.user
+        if not (user and user.can(ability)):
+            from .access import refusal
+            raise refusal(self, f'the ability {ability!r}', user)
+
+    async def login(self, name, password):
+        """Sign a user in and return it; None where name or password is wrong. Raises HttpError 429 after too many failures."""
+        access = self.connection.server.access
+        return access and await access.login(self, name, password)
+
+    def logout(self, everywhere=False):
+        """End the session, and with `everywhere` all others of its user."""
+        sessions, session = self.connection.server.sessions, self.session
+        if everywhere:
+            sessions.destroy_user(session.user)
+        sessions.destroy(session)
+        self._user = None
 
     def body(self):
         """Return the request's body for `async for chunk in web.body()`: bytes as they arrive."""
@@ -205,7 +246,7 @@ class Web(Request):
 
     def answer_error(self, status, message='', headers=()):
         """Make an error the answer; see `error`."""
-        self.connection.server.errors += 1
+        self.connection.server.errors += status >= 400
         for name, value in headers:
             self.add_header(name, value)
         text = f'{status} {REASONS.get(status, "")}\n' + (f'{message}\n' if message else '')

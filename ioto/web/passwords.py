@@ -3,16 +3,10 @@
 Hashing takes long by design, so it is for a helper thread. Without OpenSSL the rounds are computed here, at half the speed.
 """
 
-import hashlib
 import os
 import re
 import time
-from hmac import compare_digest
-
-try:
-    from _hashlib import pbkdf2_hmac        # hashlib's own, where there is one, holds the interpreter
-except ImportError:
-    pbkdf2_hmac = None
+from _operator import _compare_digest       # hmac's, without the OpenSSL that hmac loads
 
 ROUNDS = 100_000            # about a second on a small router
 LONGEST = 1024              # characters of a password
@@ -29,7 +23,7 @@ def hash_password(word, rounds=ROUNDS):
 def verify(word, stored):
     """Tell whether the hash is of this password."""
     rounds, salt, key = split(stored)
-    return compare_digest(derive(word, salt, rounds), key)
+    return _compare_digest(derive(word, salt, rounds), key)
 
 
 def needs_rehash(stored, rounds=ROUNDS):
@@ -46,11 +40,16 @@ def split(stored):
 
 
 def derive(word, salt, rounds):
-    return (pbkdf2_hmac or pbkdf2)('sha256', word.encode('utf-8', 'surrogatepass'), salt, rounds)
+    try:
+        from _hashlib import pbkdf2_hmac    # hashlib's own, where there is one, holds the interpreter
+    except ImportError:
+        pbkdf2_hmac = pbkdf2
+    return pbkdf2_hmac('sha256', word.encode('utf-8', 'surrogatepass'), salt, rounds)
 
 
 def pbkdf2(name, word, salt, rounds):
     """The first block of PBKDF2; HMAC's two hashes have taken in the key, and are copied (RFC 2104)."""
+    import hashlib
     start = getattr(hashlib, name)
     key = (start(word).digest() if len(word) > 64 else word).ljust(64, b'\0')
     inner, outer = [start(bytes([byte ^ pad for byte in key])).copy for pad in (0x36, 0x5c)]

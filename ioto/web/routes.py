@@ -16,7 +16,7 @@ READING = ('GET', 'HEAD')                                           # of a docum
 KNOWN = {*METHODS, 'OPTIONS', 'TRACE', 'CONNECT'}                   # 405 where they are not allowed; others get 501
 REMEMBERED = 512                                                    # paths
 
-LATER = ('role', 'can', 'auth', 'validate', 'xsrf', 'cors')
+LATER = ('validate', 'cors')
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -33,7 +33,7 @@ class Route:
     """One entry of `web.routes`."""
 
     __slots__ = ('match', 'prefix', 'handler', 'methods', 'redirect', 'status', 'stream', 'cache', 'fields', 'body', 'buffer',
-                 'timeout', 'limits', 'checks')
+                 'timeout', 'limits', 'checks', 'schemes', 'login')
 
     def __init__(self, config, where, server):
         for name in LATER:
@@ -65,6 +65,13 @@ class Route:
             self.body = self.timeout = float('inf')
         self.limits = server.limits | {name: units.size(value) for name, value in limits.items()}
         self.checks = []            # coroutine functions of a Web, asked in order before the handler; one that answers ends it
+        self.schemes = self.login = None        # how and where to sign in; None for what `auth` says
+        if config.get('role') or config.get('can') or config.get('auth'):
+            from .access import guard
+            self.checks.append(guard(self, config, where, server))
+        if config.get('xsrf'):
+            from .sessions import check_token
+            self.checks.append(check_token)
 
     def matches(self, path):
         return path.startswith(self.match) if self.prefix else path == self.match
@@ -96,6 +103,8 @@ class Router:
         """Take over the routes and redirections of a configuration; actions stay bound. Raises WebError."""
         routes = [Route(entry, f'web.routes[{n}]', self.server) for n, entry in enumerate(config.get('routes') or [{}])]
         redirects = [Redirect(entry, f'web.redirect[{n}]') for n, entry in enumerate(config.get('redirect') or [])]
+        if self.server.access:
+            routes[:0] = self.server.access.routes
         self.routes, self.redirects, self.files = routes, redirects, files
         self.default = Route({}, 'web', self.server)            # of answers that no route gives
         for route in routes:

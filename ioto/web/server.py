@@ -69,6 +69,8 @@ class Server:
             from .privileges import Identity
             self.identity = Identity(config, resolve)
             self.resolve = self.identity.resolve
+        self.access = None              # who may sign in, where users are configured or needed
+        self._sessions = None
         self.configure(config or {})
 
     # Configuration
@@ -92,17 +94,22 @@ class Server:
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
         tls = self._context(config) if renew else self.tls
-        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None)
+        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None), self.access
         self.limits, self.timeouts = limits, timeouts
         try:
+            self.access = self._access(config)
             files = Files(self.resolve(config['documents']), config, limits) if config.get('documents') else None
             if self.router is None:
                 self.router = Router(self, config, files)
             else:
                 self.router.configure(config, files)
         except BaseException:
-            self.limits, self.timeouts = old
+            self.limits, self.timeouts, self.access = old
             raise
+        if self.access:
+            self.access.inherit(old[2])
+        if self._sessions:
+            self._sessions.limit, self._sessions.lifetime = limits['sessions'], timeouts['session']
         self.config = config
         self.tls = tls
         for listener in self.secured:
@@ -132,6 +139,22 @@ class Server:
             if not self.development or self.tls is not None:
                 raise
             log.info(f'{error.message}. Until then https:// listeners speak HTTP')
+
+    def _access(self, config):
+        """The Access of a configuration, None where nobody has to sign in."""
+        hosts = config, *(config.get('hosts') or ())
+        if config.get('auth') or any(route.get(name) for host in hosts for route in host.get('routes') or ()
+                                     for name in ('role', 'can', 'auth')):
+            from .access import Access
+            return Access(self, config.get('auth') or {})
+
+    @property
+    def sessions(self):
+        """The sessions of this server's clients."""
+        if self._sessions is None:
+            from .sessions import Sessions
+            self._sessions = Sessions(self.limits['sessions'], self.timeouts['session'])
+        return self._sessions
 
     @staticmethod
     def _measure(config, group, name, default, convert):
@@ -192,6 +215,8 @@ class Server:
             raise
         for listener in self.listeners:
             listener.accept()
+        if self.access:
+            self.access.announce()
 
     def _assume(self):
         identity, self.identity = self.identity, None

@@ -8,10 +8,10 @@ A role lists abilities and roles that it includes. Digest cannot use `password`,
 `python3 -m ioto.password` makes both.
 """
 
-import hmac
 import os
 import re
 import time
+from _operator import _compare_digest
 from binascii import a2b_base64
 from socket import AF_INET6, inet_pton
 
@@ -20,7 +20,7 @@ from ..runtime import units
 from ..runtime.sync import Lock
 from ..runtime.threads import to_thread
 from . import passwords
-from .digest import ALGORITHMS, Nonces, proof, read
+from .digest import ALGORITHMS, Nonces, proof, read, sign
 from .routes import WebError
 
 LIMITS = {                      # auth.limits
@@ -63,9 +63,14 @@ class Users:
             self.roles[name] = [one for found in lists for one in expect(list, found, f'auth.roles.{name}')]
         self._expand(self.roles, 'auth.roles', set())
         self.users, self.passwords, self.secrets = {}, {}, {}
-        self.rounds = 0
+        self.target = config.get('rounds') or passwords.ROUNDS         # of hashes that are made
+        if type(self.target) is not int or not 0 < self.target < 10_000_000:
+            raise WebError('auth.rounds', 'expected 1 to 9999999')
+        self.rounds = 0                 # of the slowest hash: what each try takes
         for name, entry in expect(dict, config.get('users'), 'auth.users').items():
-            self._add(name, expect(dict, entry, f'auth.users.{name}'), f'auth.users.{name}')
+            self.add(name, expect(dict, entry, f'auth.users.{name}'), f'auth.users.{name}')
+        if self.users:
+            sign(b'', b'')              # loads OpenSSL, which the first who signs in would have to wait for
         self.rounds = self.rounds or passwords.ROUNDS
         self.decoy = f'PBKDF2:SHA256:{self.rounds}:{os.urandom(16).hex()}:{os.urandom(32).hex()}'
         self.key = os.urandom(32)
@@ -81,8 +86,9 @@ class Users:
                 found.add(name)
                 self._expand(self.roles.get(name, ()), f'auth.roles.{name}', found, (*above, name))
 
-    def _add(self, name, entry, where):
-        if not name or ':' in name or not name.isprintable():
+    def add(self, name, entry, where='auth.users'):
+        """Take a user, an entry of `auth.users`. Raises WebError."""
+        if not is_name(name):
             raise WebError(where, 'expected a name without colons and control characters')
         own = set(expect(list, entry.get('roles'), f'{where}.roles'))
         if self.roles and own - {*self.roles}:
@@ -111,24 +117,28 @@ class Users:
         stored = self.passwords.get(name, self.decoy)
         right = passwords.verify(word, stored)
         missing = self.rounds - passwords.split(stored)[0]
-        if missing:
+        if missing > 0:
             passwords.derive(word, b'', missing)
         return self.users[name] if right else None
 
     async def login(self, name, word, client):
         """Return the User of a name and password, or None. Raises HttpError 429 while client or user has to wait."""
-        attempt = self.throttle.attempt(client, name)
         word = word[:passwords.LONGEST + 1]
-        signature = hmac.digest(self.key, word.encode('utf-8', 'surrogatepass'), 'sha256')
-        if hmac.compare_digest(self.proven.get(name, b''), signature):
-            user = self.users[name]
-        else:
-            async with self.hashing:
-                user = await to_thread(self.verify, name, word)
-        if user:
-            self.proven[name] = signature
-            self.throttle.succeeded(attempt)
-        return user
+        signature = sign(self.key, word.encode('utf-8', 'surrogatepass'))
+        if self._is_proven(name, signature):
+            return self._succeed(name, self.throttle.attempt(client, name))
+        async with self.hashing:            # the throttle in here: tries at once are neither failures nor free
+            attempt = self.throttle.attempt(client, name)
+            if self._is_proven(name, signature) or await to_thread(self.verify, name, word):
+                self.proven[name] = signature
+                return self._succeed(name, attempt)
+
+    def _is_proven(self, name, signature):
+        return _compare_digest(self.proven.get(name, b''), signature)
+
+    def _succeed(self, name, attempt):
+        self.throttle.succeeded(attempt)
+        return self.users[name]
 
     async def authenticate(self, value, method, target, client, schemes):
         """Return the User of an Authorization field, or None where it is of none of `schemes` ('SHA-256', 'MD5', 'Basic').
@@ -160,16 +170,24 @@ class Users:
         name = fields['username']
         attempt = self.throttle.attempt(client, name)
         secret = self.secrets.get(name, {}).get(fields['algorithm'], self.decoy)
-        if not hmac.compare_digest(proof(secret, method, fields).encode(), fields['response'].encode()):
+        if not _compare_digest(proof(secret, method, fields).encode(), fields['response'].encode()):
             return None, False
-        self.throttle.succeeded(attempt)
-        return (self.users[name], False) if self.nonces.spend(fields) else (None, True)
+        user = self._succeed(name, attempt)
+        return (user, False) if self.nonces.spend(fields) else (None, True)
 
     def challenges(self, schemes, stale=False):
-        """The WWW-Authenticate fields of a 401, the best first (RFC 7616 §3.3)."""
-        return [('WWW-Authenticate', f'Basic realm="{self.realm}", charset="UTF-8"' if scheme == 'Basic' else
+        """The WWW-Authenticate fields of a 401, the best first (RFC 7616 §3.3). No browser asks for a password by 'Form'."""
+        return [('WWW-Authenticate', f'{scheme} realm="{self.realm}", charset="UTF-8"' if scheme in ('Basic', 'Form') else
                  f'Digest realm="{self.realm}", qop="auth", algorithm={scheme}, nonce="{self.nonces.make()}", '
                  f'opaque="{self.nonces.opaque}", charset=UTF-8{", stale=true" * stale}') for scheme in schemes]
+
+
+    def inherit(self, old):
+        """Go on with the failures and nonces of `old`, before a reload. Returns the names whose password is another."""
+        self.throttle.failed, self.throttle.known = old.throttle.failed, old.throttle.known
+        old.nonces.lifetime, old.nonces.limit = self.nonces.lifetime, self.nonces.limit
+        self.nonces = old.nonces
+        return [name for name in old.users if self.passwords.get(name) != old.passwords.get(name)]
 
 
 class Throttle:
@@ -194,7 +212,7 @@ class Throttle:
             if failures >= limits['failures']:
                 wait = min(limits['longest'], limits['wait'] * 2 ** min(failures - limits['failures'], 50)) + last - now
                 if wait > 0:
-                    raise HttpError(429, 'too many failures', [('Retry-After', str(int(wait) + 1))])
+                    raise HttpError(429, f'too many failures: wait {int(wait) + 1} s', [('Retry-After', str(int(wait) + 1))])
         for key, (failures, _) in zip(keys, found):
             self._put(self.failed, key, (failures + 1, now))
         return keys
@@ -216,6 +234,11 @@ class Throttle:
         table[key] = value
         if len(table) > self.limits['entries']:
             del table[next(iter(table))]
+
+
+def is_name(name):
+    """Whether a user may be called so; a colon ends the name in Basic and Digest."""
+    return name and ':' not in name and name.isprintable()
 
 
 def expect(kind, value, where):

@@ -95,8 +95,8 @@ class Board:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Board())
 from ioto.web import passwords
-assert passwords.pbkdf2_hmac is None
 assert passwords.verify(sys.argv[1], sys.argv[2]) and not passwords.verify('other', sys.argv[2])
+assert '_hashlib' not in sys.modules
 print(passwords.hash_password('back', 50))
 '''
     result = subprocess.run([sys.executable, '-c', program, 'there', passwords.hash_password('there', 50)], cwd=TREE,

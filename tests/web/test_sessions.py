@@ -165,7 +165,8 @@ def test_cookie(clock, secure, name, attributes):
     assert sessions.cookie_name(secure) == name
     first, *rest = sessions.cookie(session, secure).split('; ')
     assert first == f'{name}={session.id}' and {*rest} == attributes
-    first, *rest = sessions.cookie(None, secure).split('; ')
+    sessions.destroy(session)
+    first, *rest = sessions.cookie(session, secure).split('; ')
     assert first == f'{name}=' and {*rest} == attributes | {'Max-Age=0'}
 
 

@@ -24,7 +24,7 @@ NEEDLESS = {f'ioto/{name}.py' for name in (
     'runtime/cron', 'runtime/destinations', 'runtime/dial', 'runtime/group', 'runtime/queue', 'runtime/scopes', 'runtime/threads',
     'runtime/tls', 'web/secure',
     'http/client', 'http/lists', 'json5/__main__', 'json5/atomic', 'json5/fill',
-    'web/digest', 'web/passwords', 'web/sessions', 'web/users', 'password')}
+    'web/access', 'web/digest', 'web/passwords', 'web/sessions', 'web/users', 'password')}
 SERVERS = ('agent', 'aiohttp', 'uvicorn', 'waitress', 'microdot', 'nginx')
 BARE = 'bare interpreter'
 FIRST_RUN = 'agent, first run'
