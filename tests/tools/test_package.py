@@ -18,15 +18,25 @@ from tools import package, peers
 CLI = 'from ioto.cli import main\nsys.exit(main())'
 
 
-@pytest.fixture(scope='module')
-def archives(tmp_path_factory):
+@pytest.fixture(scope='module', params=[False, True], ids=['packed', 'plain'])
+def archives(request, tmp_path_factory):
     """{profile: the path of its archive, in a folder without anything else}"""
     folder = tmp_path_factory.mktemp('archives')
-    made = {}
-    for profile in package.BUDGETS:
-        made[profile] = folder / f'{profile}.pyz'
-        made[profile].write_bytes(package.build(profile))
+    made = {profile: folder / f'{profile}.pyz' for profile in package.BUDGETS}
+    for profile, path in made.items():
+        path.write_bytes(package.build(profile, plain=request.param))
     return made
+
+
+def contents(data):
+    """{name: text} of the modules that an archive holds."""
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        assert opened.testzip() is None
+        for name in opened.namelist():
+            text = opened.read(name).decode()
+            found |= {name: text} if name != 'ioto/modules' else dict(each.split('\n', 1) for each in text.split('\0')[1:])
+    return found
 
 
 def python(*arguments, path='', cwd=None):
@@ -64,13 +74,8 @@ def test_squeezes(source, squeezed):
 
 def test_docstrings_stay_where_they_are_wanted():
     assert package.squeeze('"""Doc."""\n# comment\n', keep_docstrings=True) == '"""Doc."""\n\n'
-    assert 'Run until' not in read(package.build()) and 'Run until' in read(package.build(keep_docstrings=True))
-
-
-def read(data):
-    """All that an archive holds, as one text."""
-    with zipfile.ZipFile(io.BytesIO(data)) as opened:
-        return '\n'.join(opened.read(name).decode() for name in opened.namelist())
+    made = contents(package.build(plain=True, keep_docstrings=True))
+    assert all(ast.get_docstring(ast.parse(text)) for name, text in made.items() if name != '__main__.py')
 
 
 def test_another_program_is_never_packed(monkeypatch):
@@ -81,20 +86,25 @@ def test_another_program_is_never_packed(monkeypatch):
         package.compare(ast.parse('a\n\nb\n'), ast.parse('a\nb\n'), {})
 
 
-def test_the_same_sources_give_the_same_bytes(archives, monkeypatch, tmp_path):
+def test_the_same_sources_give_the_same_bytes(monkeypatch, tmp_path):
+    made = package.build()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TZ', 'Asia/Tokyo')
-    assert package.build('web') == archives['web'].read_bytes()
+    assert package.build() == made
 
 
-def test_an_archive_holds_what_its_profile_names_and_nothing_else(archives):
-    for profile, path in archives.items():
-        with zipfile.ZipFile(path) as opened:
-            assert opened.testzip() is None
-            names = opened.namelist()
-        assert names == ['__main__.py', *package.profile_files(profile)[1:]]
-    assert package.WEB_WITHOUT < set(package.source_files()), 'a name there is of no module'
-    assert set(names) == {'__main__.py', *package.source_files()} - {'ioto.py'}
+@pytest.mark.parametrize('profile', package.BUDGETS)
+def test_an_archive_holds_the_same_modules_in_either_form(profile):
+    plain = contents(package.build(profile, plain=True))
+    assert list(plain) == ['__main__.py', *package.profile_files(profile)[1:]]
+    packed = contents(package.build(profile))
+    del packed['ioto/packed.py']
+    assert packed.pop('ioto/__init__.py') == plain.pop('ioto/__init__.py') + 'from . import packed\n'
+    assert packed == plain
+
+
+def test_each_module_left_out_is_there():
+    assert package.WEB_WITHOUT < set(package.source_files())
 
 
 def test_an_archive_is_a_program_and_a_place_to_import_from(archives, tmp_path):
@@ -118,20 +128,27 @@ def test_a_traceback_points_into_the_tree(archives, tmp_path):
         assert package.read_source(path).splitlines()[int(line) - 1].replace(' ', '') == text.replace(' ', '')
 
 
-def test_compiled_it_starts_from_bytecode_and_elsewhere_from_source(tmp_path):
-    made = tmp_path / 'compiled.pyz'
-    data = package.build('web', compiled=True)
-    for content, ending in ((data, '.pyc'), (of_another_version(data), '.py')):
-        made.write_bytes(content)
-        assert python('-c', 'import ioto.cli; print(ioto.cli.__file__)', cwd=tmp_path, path=made) == f'{made}/ioto/cli{ending}\n'
-        assert re.fullmatch(r'\d+\.\d+\.\d+\n', python(str(made), '--version', cwd=tmp_path))
+LATE = '''
+import os, sys, traceback
+import ioto.json5
+os.unlink(sys.argv[1])                  # as after a chroot
+if len(sys.argv) > 2:
+    open(sys.argv[1], 'w').write('another archive')
+from ioto.web import users
+try:
+    ioto.json5.parse('[1, x]')
+except ValueError:
+    traceback.print_exc()
+print(users.__name__, ioto.json5.template('${a}', {'a': 'late'}))
+'''
 
 
-def of_another_version(data):
-    """The archive as another version of Python would have made it."""
-    with zipfile.ZipFile(io.BytesIO(data)) as opened:
-        contents = [(name, opened.read(name)) for name in opened.namelist()]
-    return package.archive((name, b'\1\2\r\n' + text[4:] if name.endswith('c') else text) for name, text in contents)
+@pytest.mark.parametrize('more', [[], ['replaced']])
+def test_packed_it_can_do_without_its_archive(tmp_path, more):
+    path = tmp_path / 'gone.pyz'
+    path.write_bytes(package.build())
+    output = python('-c', LATE, str(path), *more, cwd=tmp_path, path=path)
+    assert 'ioto.web.users late\n' in output and "expected a value, found 'x'\n" in output and output.count('Traceback') == 1
 
 
 def imported(path):
