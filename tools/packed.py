@@ -14,7 +14,7 @@ ROOT = __file__.removesuffix('ioto/packed.py')      # the path of the archive, a
 
 def read():
     """{path: source} of all modules."""
-    data = __loader__.get_data(f'{ROOT}ioto/modules')
+    data = __spec__.loader.get_data(f'{ROOT}ioto/modules')
     return {ROOT + path.decode(): source for path, _, source in (each.partition(b'\n') for each in data.split(b'\0')[1:])}
 
 

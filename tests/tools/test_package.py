@@ -143,6 +143,12 @@ print(users.__name__, ioto.json5.template('${a}', {'a': 'late'}))
 '''
 
 
+def test_an_archive_may_also_be_unpacked(archives, tmp_path):
+    with zipfile.ZipFile(archives['web']) as opened:
+        opened.extractall(tmp_path / 'unpacked')
+    assert re.fullmatch(r'\d+\.\d+\.\d+\n', python('unpacked', '--version', cwd=tmp_path))
+
+
 @pytest.mark.parametrize('more', [[], ['replaced']])
 def test_packed_it_can_do_without_its_archive(tmp_path, more):
     path = tmp_path / 'gone.pyz'
