@@ -69,7 +69,7 @@ class ChunkedDecoder:
                 at = self._data(data, at, payload)
                 if self._left:
                     return payload
-            line = match_chunk_line(data, at)
+            line = match_chunk_line(data, at, at + CHUNK_LINE_LIMIT)
             if not line:
                 self._hold(data, at)
                 return payload
@@ -95,9 +95,7 @@ class ChunkedDecoder:
         return at
 
     def _chunk(self, line):
-        start, end = line.span()
-        if end - start > CHUNK_LINE_LIMIT:
-            raise ParseError(400, f'chunk line over {CHUNK_LINE_LIMIT} bytes')
+        end = line.end()
         self._extensions += end - line.end(1) - 2
         if self._extensions > EXTENSION_LIMIT:
             raise ParseError(400, f'chunk extensions over {EXTENSION_LIMIT} bytes')

@@ -2,10 +2,14 @@
 
 from .errors import ParseError, shown
 from .fields import Headers, tokens
-from .grammar import REQUEST_LINE, STATUS_LINE, STATUS_PREFIX
+from .grammar import REQUEST_LINE, VALUE, line_of
 from .head import LIMITS, UNTIL_CLOSE, body_length, encode_field, parse_fields
 from .head import find_head as find_any_head
 from .status import status_line
+
+# RFC 9112 §4: the status line; some servers leave out the space before an absent reason phrase.
+STATUS_LINE, STATUS_PREFIX = line_of(
+    *'HTTP/', '[0-9]', r'\.', '[0-9]', ' ', '[1-9]', '[0-9]', '[0-9]', f'(?: [{VALUE}]*+)?+', '\r', '\n')
 
 
 class Response:

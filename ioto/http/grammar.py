@@ -18,7 +18,7 @@ QUERY = URI + r'?\\^`{|}'             # browsers send the last six as they are
 QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'     # RFC 9110 §5.6.4
 
 
-def _line(*parts):
+def line_of(*parts):
     """The expressions for these parts in a row, and for any beginning of them."""
     prefix = ''
     for part in reversed(parts):
@@ -27,17 +27,13 @@ def _line(*parts):
 
 
 # RFC 9112 §3: the request line; usually it is HTTP/1.1 and a path without escapes.
-REQUEST_LINE, REQUEST_PREFIX = _line(
+REQUEST_LINE, REQUEST_PREFIX = line_of(
     f'([{TOKEN}]++)', ' ', rf'([{URI}]++(?:\?[{QUERY}]*+)?+)', ' ', *'HTTP/', '([0-9])', r'\.', '([0-9])', '\r', '\n')
 PLAIN_REQUEST_LINE = re.compile(rf'(?!CONNECT )([{TOKEN}]++) ((/[{PATH}]*+)(?:\?([{QUERY}]*+))?+) HTTP/1\.1\r\n')
 
-# RFC 9112 §4: the status line; some servers leave out the space before an absent reason phrase.
-STATUS_LINE, STATUS_PREFIX = _line(
-    *'HTTP/', '[0-9]', r'\.', '[0-9]', ' ', '[1-9]', '[0-9]', '[0-9]', f'(?: [{VALUE}]*+)?+', '\r', '\n')
-
 # RFC 9112 §5: a field line; FIELD_LINES finds those without white space after the value, which is rare.
 FIELD_LINES = re.compile(rf'^([{TOKEN}]++):[\t ]*+([{VALUE}]*+)(?<![\t ])\r\n', re.MULTILINE)
-FIELD_LINE, FIELD_PREFIX = _line(f'[{TOKEN}]++', ':', f'[{VALUE}]*+', '\r', '\n')
+FIELD_LINE, FIELD_PREFIX = line_of(f'[{TOKEN}]++', ':', f'[{VALUE}]*+', '\r', '\n')
 
 # RFC 9112 §7.1: the line before a chunk; white space around ";" and "=" has to be taken (RFC 9110 §5.6.3).
 CHUNK_LINE = re.compile((

@@ -19,11 +19,6 @@ from .listener import listen
 from .stream import IncompleteRead, LimitExceeded, Stream
 from .sync import Event, Lock, Semaphore
 
-__all__ = ['Cancelled', 'Event', 'Fiber', 'IncompleteRead', 'LimitExceeded', 'Lock', 'Queue', 'QueueEmpty', 'QueueFull', 'Semaphore',
-           'Stream', 'TaskGroup', 'connect', 'cron', 'current', 'listen', 'log', 'now', 'on_signal', 'run', 'signal', 'sleep',
-           'spawn', 'start_tls', 'timeout', 'to_thread', 'units', 'unwatch', 'watch']
-
-
 LATER = {'TaskGroup': 'group', 'Queue': 'queue', 'QueueEmpty': 'queue', 'QueueFull': 'queue', 'timeout': 'scopes',
          'connect': 'dial', 'start_tls': 'dial', 'to_thread': 'threads'}
 

@@ -1,7 +1,7 @@
 """Connecting: TCP over IPv4 and IPv6, UNIX sockets, and TLS over either.
 
-Names are looked up in a helper thread. Addresses of both families are tried in turn, the next one 250 ms after the last began or
-as soon as it failed, and the first that connects wins (RFC 8305).
+Addresses of both families are tried in turn, the next one 250 ms after the last began or as soon as it failed, and the first that
+connects wins (RFC 8305).
 """
 
 import errno
@@ -11,32 +11,12 @@ import socket
 from .fiber import kernel
 from .kernel import sleep
 from .group import TaskGroup
+from .lookup import resolve
 from .scopes import timeout as time_limit
-from .stream import Stream, literal
-from .threads import to_thread
+from .stream import Stream
 
 STAGGER = 0.25          # seconds between attempts (RFC 8305 §5)
 RETRY = 0.02            # seconds between attempts on a UNIX socket
-
-
-async def resolve(host, port, passive=False):
-    """Return [(family, socket address)] of a host, IPv6 and IPv4 in turn. Raises OSError that names the host."""
-    if found := literal(host, port):
-        return found
-    flags = socket.AI_PASSIVE if passive else 0
-    name = host.encode() if host.isascii() else host            # for a str, Python imports what python3-light lacks
-    try:
-        found = await to_thread(socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM, 0, flags)
-    except (OSError, UnicodeError) as error:
-        raise OSError(getattr(error, 'errno', None) or errno.EINVAL, f'cannot find host {host}: {error}') from None
-    first = [entry[4] for entry in found if entry[0] == found[0][0]]
-    other = [entry[4] for entry in found if entry[0] != found[0][0]]
-    ordered = []
-    while first or other:
-        if first:
-            ordered.append(first.pop(0))
-        first, other = other, first
-    return [(socket.AF_INET if len(address) == 2 else socket.AF_INET6, address) for address in ordered]
 
 
 async def _connect_one(family, address):

@@ -350,15 +350,12 @@ def now():
 def on_signal(number, function):
     """Call a function, plain or async, from the scheduler when the POSIX signal `number` arrives; None restores the default."""
     mine = kernel()
-    if function is None:
-        mine.on_signal(number, None)
-        return
 
     def call():
         coro = function()
         if hasattr(coro, 'send'):
             mine.spawn(coro, f'signal {number}')
-    mine.on_signal(number, call)
+    mine.on_signal(number, function and call)
 
 
 async def sleep(seconds):

@@ -235,7 +235,7 @@ async def listen(address, handler, tls=None, handshake=HANDSHAKE, accept=True):
         else:
             addresses = literal(host, port)
             if addresses is None:
-                from .dial import resolve
+                from .lookup import resolve
                 addresses = await resolve(host, port, passive=True)
             for family, found in addresses:
                 if port == 0 and server.sockets:

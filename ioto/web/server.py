@@ -132,7 +132,10 @@ class Server:
         """The TLS context of https:// listeners, None where there are none, or no certificate and this is for development."""
         if not self._wants_tls(config):
             return None
-        from .secure import NoCertificate, make_context
+        try:
+            from .secure import NoCertificate, make_context
+        except ImportError as error:
+            raise WebError('web.listen', f'https:// needs the module {error.name}, which is not here') from None
         try:
             return make_context(config, self.resolve)
         except NoCertificate as error:

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.child import Child, get, write
-from tools import bench, peers
+from tools import bench, package, peers
 from tools.benchmarks import footprint, load, report, servers
 
 WRK = '''Running 1s test @ http://127.0.0.1:1/
@@ -120,36 +119,18 @@ def test_bench_prints_json_alone_on_stdout():
     assert document['failed'] == []
 
 
-def test_web_profile_and_whole_agent_are_within_their_size():
+def test_packages_of_both_profiles_are_within_their_size():
     budgets = footprint.size(SimpleNamespace()).budgets
-    assert [(budget.name, budget.limit) for budget in budgets] == [('web profile, KB', 80), ('everything, KB', 150)]
+    assert [(budget.name, budget.limit) for budget in budgets] == [('profile web, KB', 80), ('profile all, KB', 150)]
     assert all(budget.met for budget in budgets), budgets
 
 
-def test_the_web_profile_runs_from_its_zip_alone(tmp_path):
-    with open(tmp_path / 'web.zip', 'wb') as file:
-        footprint.zipped_size(footprint.web_profile(), file)
-    site = write(tmp_path, 'site/index.html', '<h1>from the zip</h1>').parent
-    write(tmp_path, 'site/big.bin', 'x' * 200_000)
-    write(tmp_path, 'config/ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'],\n"
-          f"documents: '{site}', cache: {{html: '1 day'}}, redirect: [{{from: '/old', to: '/'}}]}}}}")
-    start = f"import sys; sys.path.insert(0, {str(tmp_path / 'web.zip')!r}); from ioto.cli import main; sys.exit(main())"
-    command = [sys.executable, '-I', '-c', start]
-    wrong = write(tmp_path, 'wrong/ioto.json5', "{services: {web: true}, web: {documents: 5,}}")
-    refused = subprocess.run([*command, '--config', str(wrong.parent)], capture_output=True, text=True, cwd=tmp_path)
-    assert refused.returncode == 1 and 'ioto.json5:1:31: web.documents' in refused.stderr + refused.stdout
-    with Child(tmp_path / 'config', '--trace', 'stdout:error,info,trace', command=command, cwd=tmp_path) as child:
-        assert get(child.port)[::2] == (200, b'<h1>from the zip</h1>')
-        assert len(get(child.port, '/big.bin')[2]) == 200_000
-        for path, status in (('/old', 302), ('/none', 404), ('/api/device', 200)):
-            assert get(child.port, path)[0] == status
-        assert child.stop() == 0
-
-
-def test_size_counts_each_source_once():
+def test_size_is_that_of_the_package_and_counts_each_source_once():
     rows = footprint.size(SimpleNamespace()).rows
-    lines = {part: values[2] for part, values in rows.items()}
-    assert lines.pop('everything') == sum(lines.values()) - lines['web profile'] > 0
+    assert [rows[f'profile {profile}'][0] * 1024 for profile in ('web', 'all')] == [
+        len(package.build(profile)) for profile in ('web', 'all')]
+    lines = {part: values[3] for part, values in rows.items()}
+    assert lines.pop('profile all') == sum(lines.values()) - lines['profile web'] > 0
 
 
 def test_servers_of_the_benchmarks_serve_the_same_file():

@@ -3,28 +3,18 @@ What the agent costs the board when nobody asks for anything: start, memory, siz
 """
 
 import contextlib
-import io
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-import zipfile
 
-from tools import peers
+from tools import package, peers
 from tools.benchmarks import load
 from tools.benchmarks.report import Column, Result, interleave
 from tools.benchmarks.servers import HELLO, Server, interpreter, pinned_to_server, process_memory, running, serving
 
 KB = 1024
-# The packages of a web server without anything else; modules directly in ioto/ belong to every profile. What is left out of the
-# packages serves clients, TLS, schedules, log files, users or the command line; a test runs the agent from the zip that remains.
-WEB_PROFILE = ('runtime', 'json5', 'http', 'web')
-NEEDLESS = {f'ioto/{name}.py' for name in (
-    'runtime/cron', 'runtime/destinations', 'runtime/dial', 'runtime/group', 'runtime/queue', 'runtime/scopes', 'runtime/threads',
-    'runtime/tls', 'web/secure',
-    'http/client', 'http/lists', 'json5/__main__', 'json5/atomic', 'json5/fill',
-    'web/access', 'web/digest', 'web/passwords', 'web/sessions', 'web/users', 'password')}
 SERVERS = ('agent', 'aiohttp', 'uvicorn', 'waitress', 'microdot', 'nginx')
 BARE = 'bare interpreter'
 FIRST_RUN = 'agent, first run'
@@ -59,7 +49,7 @@ def start_times(name, tree=peers.ROOT):
 def first_start():
     """The same for the agent in a fresh copy of its sources."""
     with tempfile.TemporaryDirectory(prefix='ioto-bench-') as tree:
-        for path in source_files():
+        for path in package.source_files():
             os.makedirs(os.path.dirname(os.path.join(tree, path)), exist_ok=True)
             shutil.copy(os.path.join(peers.ROOT, path), os.path.join(tree, path))
         return start_times('agent', tree)
@@ -108,55 +98,29 @@ def sleeping_interpreter():
 
 
 def size(options):
-    """KB of source as one zip: part by part, the web profile, and all."""
-    result = Result('size', 'source in one zip, deflate level 9', [
-        Column('zipped', 'KB', ratio=False), Column('source', 'KB', ratio=False), Column('lines', '', ratio=False)])
-    parts = {}
-    for path in source_files():
-        parts.setdefault(part_of(path), []).append(path)
-    profile = web_profile()
-    for part, paths in [*sorted(parts.items()), ('web profile', profile), ('everything', source_files())]:
-        result.rows[part] = [zipped_size(paths) / KB, *source_size(paths)]
-    result.budget('web profile, KB', result.value('web profile', 'zipped'), 'at most', 80)
-    result.budget('everything, KB', result.value('everything', 'zipped'), 'at most', 150)
+    """KB of what is packaged: part by part, and as the archive of each profile; beside it what this saves."""
+    result = Result('size', 'what tools/package.py makes', [
+        Column('packaged', 'KB', ratio=False), Column('plain', 'KB', ratio=False), Column('zipped source', 'KB', ratio=False),
+        Column('source', 'KB', ratio=False), Column('lines', '', ratio=False)])
+    sources = package.source_files()
+    source = {path: package.read_source(path).encode() for path in sources}
+    packed = dict(zip(sources, package.entries(sources)))
+    groups = {}
+    for path in sources:
+        groups.setdefault(package.part_of(path), []).append(path)
+    for profile in package.BUDGETS:
+        groups['profile ' + profile] = package.profile_files(profile)
+    for name, paths in sorted(groups.items()):
+        contents = [packed[path] for path in paths]
+        made = package.joined(contents), contents, [(path, source[path]) for path in paths]
+        data = b''.join(source[path] for path in paths)
+        result.rows[name] = [*(len(package.archive(each, package.quick)) / KB for each in made), len(data) / KB, data.count(b'\n')]
+    for profile in package.BUDGETS:
+        result.rows['profile ' + profile][0] = len(package.build(profile)) / KB
+    for profile, limit in package.BUDGETS.items():
+        result.budget(f'profile {profile}, KB', result.value('profile ' + profile, 'packaged'), 'at most', limit / KB)
+    result.notes.append('"plain": with a file for each module; "zipped source": the tree itself; but for the profiles by zlib')
     return result
-
-
-def source_files():
-    """What is copied onto a board: ioto.py and every module below ioto/, as paths relative to the tree."""
-    found = ['ioto.py'] if os.path.exists(os.path.join(peers.ROOT, 'ioto.py')) else []
-    for folder, _, names in os.walk(os.path.join(peers.ROOT, 'ioto')):
-        found += [os.path.relpath(os.path.join(folder, name), peers.ROOT) for name in names if name.endswith('.py')]
-    return sorted(found)
-
-
-def part_of(path):
-    """The package below ioto/ that a file belongs to; 'agent' for the modules of no package."""
-    pieces = path.split(os.sep)
-    return pieces[1] if len(pieces) > 2 else 'agent'
-
-
-def web_profile():
-    """The files that a web server without anything else needs."""
-    return [path for path in source_files() if part_of(path) in (*WEB_PROFILE, 'agent') and path not in NEEDLESS]
-
-
-def zipped_size(paths, file=None):
-    """Bytes of a zip file of these, which is written to `file` where one is given."""
-    buffer = file or io.BytesIO()
-    with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in paths:
-            archive.write(os.path.join(peers.ROOT, path), path)
-    return buffer.tell()
-
-
-def source_size(paths):
-    """(KB, lines) of these files."""
-    data = b''
-    for path in paths:
-        with open(os.path.join(peers.ROOT, path), 'rb') as file:
-            data += file.read()
-    return len(data) / KB, data.count(b'\n')
 
 
 def idle(options):
