@@ -55,6 +55,7 @@ class Web(Request):
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
     ahead = b''             # of a request to upgrade: what was received behind its head
+    outlet = None           # the Socket or Channel that this request has become
     _vars = _cookies = _headers = None
 
     # The request
@@ -293,6 +294,8 @@ class Web(Request):
 
     async def finish(self):
         """End a streamed answer; done by itself when the action returns."""
+        if self.outlet is not None:
+            await self.outlet.finish()
         if not self.started or self.finished:
             return
         self.finished = True
@@ -325,3 +328,19 @@ class Web(Request):
             raise Disconnected(str(error)) from None
         if sent != size:
             raise Disconnected('the file became shorter while it was sent')
+
+    # What outlives the answer
+
+    async def upgrade(self, subprotocols=(), deflate=True, origins=None):
+        """Make this GET a WebSocket and return its Socket (sockets.py). Raises HttpError 400, 403, 405, 426.
+
+        subprotocols: those spoken here; deflate: whether messages may be compressed; origins: pages of which other servers may
+        open it, such as ['https://example.com'], '*' for all; by default only those of this host.
+        """
+        from .sockets import upgrade
+        return upgrade(self, subprotocols, deflate, origins)
+
+    async def events(self, retry=None):
+        """Answer with server-sent events and return their Channel (events.py). retry: seconds before a client comes again."""
+        from .events import Channel
+        return Channel(self, retry)
