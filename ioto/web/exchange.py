@@ -173,7 +173,7 @@ class Web(Request):
 
     def add_header(self, name, value):
         """Add a field that may stand several times, such as Link. Raises ValueError as `set_header`."""
-        if self.started or name.lower() in RESERVED:
+        if self.started or name.lower() in RESERVED and value != 'Upgrade':
             raise ValueError(f'{name}: the head of the answer has been sent' if self.started else f'{name} is set by the server')
         self.extra += encode_field(name, value)
 
