@@ -60,17 +60,17 @@ class Channel(Outlet):
     async def wait(self):
         """Return when the client has gone or the channel was closed. For one fiber, such as the action."""
         while not self.closed:
-            await self.read()               # what it says is of no interest
+            if not self.look():             # what it says is of no interest
+                await self.stream.await_receive()
+            await self.kernel.checkpoint()
 
     def close(self):
         """End the stream; an EventSource will come again, unless it is answered 204."""
         if not self.closed:
             self.closed = True
             self.stream.post(LAST_CHUNK * self.web.chunked_out)
-            try:
-                self.stream.sock.shutdown(0)    # SHUT_RD: who waits for the client reads an end
-            except OSError:
-                pass
+            if self.stream.reader is not None:
+                self.kernel.wake(self.stream.reader)        # in `wait`
 
     stop = close                            # of the server
 

@@ -91,24 +91,15 @@ class Outlet:
                 when = now + self.timeouts['ping']
             self.deadline.set(min(when, limit))
 
-    async def read(self):
+    def look(self):
+        """Take what came, without waiting for it; returns whether there was anything."""
         try:
-            if self.stream.queued_bytes > TURN:
-                await self.put(b'')             # who sends pings has to take the pongs
-            data = await self.stream.read(self.chunk)
+            data = None if self.messages else self.stream.receive(self.chunk)
         except OSError:
             data = b''
-        self.feed(data)
-
-    def look(self):
-        """Take what came, without waiting for it."""
-        if not self.messages:
-            try:
-                data = self.stream.receive(self.chunk)
-            except OSError:
-                data = b''
-            if data is not None:
-                self.feed(data)
+        if data is not None:
+            self.feed(data)
+        return data is not None
 
     def feed(self, data):
         """Take what the client sent, b'' for its end."""

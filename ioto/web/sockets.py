@@ -11,12 +11,12 @@ that only sends has what came looked at as well, at least as often. When the act
 1000 or after an error 1011; when the server stops, with 1001. All wait a moment for the client's answer (§7.1.1).
 """
 
-from ..http import HttpError, encode_field
+from ..http import HttpError
 from ..runtime.kernel import sleep
 from ..websocket.handshake import negotiate
 from ..websocket.protocol import BINARY, CLOSE, Protocol, ProtocolError
 from .body import Disconnected
-from .outlet import Outlet
+from .outlet import TURN, Outlet
 
 CLOSING = 5.0           # seconds for the other half of the closing handshake
 DEFLATED = 4096         # bytes of one read of compressed messages: they may become 1000 times as many
@@ -33,7 +33,8 @@ def upgrade(web, subprotocols, deflate, origins):
     if fields.get('origin', own[0]).lower() not in allowed and '*' not in allowed:
         raise HttpError(403, 'pages of another server may not open this WebSocket')
     web.status = 101
-    web.extra += b''.join(encode_field(name, value) for name, value in pairs)
+    for pair in pairs:
+        web.add_header(*pair)
     fixed = server.opening(200).partition(b'\r\n')[2]
     head = b'HTTP/1.1 101 Switching Protocols\r\n%b%b%b\r\n' % (fixed, web.route.fields, web.extra)
     web.connection.trace('h', head)
@@ -108,6 +109,15 @@ class Socket(Outlet):
 
     end = close
 
+    async def read(self):
+        try:
+            if self.stream.queued_bytes > TURN:
+                await self.put(b'')             # who sends pings has to take the pongs
+            data = await self.stream.read(self.chunk)
+        except OSError:
+            data = b''
+        self.feed(data)
+
     def feed(self, data):
         protocol = self.protocol
         if not data:
@@ -123,11 +133,9 @@ class Socket(Outlet):
         if protocol.pending:
             self.stream.post(protocol.pending)
             protocol.pending = b''
-        for event in reversed(events):
-            if event[0] <= BINARY:
-                self.messages.append(event[1])
-            elif event[0] == CLOSE:
-                _, self.code, self.reason = event
+        self.messages[:0] = [event[1] for event in reversed(events) if event[0] <= BINARY]
+        if events and events[-1][0] == CLOSE:
+            _, self.code, self.reason = events[-1]
         self.closed = protocol.closing
         self.kernel.budget -= len(events) >> 3  # many messages are no one operation
 

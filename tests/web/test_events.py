@@ -115,10 +115,11 @@ def test_http_1_0_gets_a_stream_that_ends_with_the_connection():
     run(main, action)
 
 
-def test_head_gets_the_head_and_the_connection_goes_on(news):
+def test_head_gets_the_head_alone(news):
     async def main(client, server):
         answer = await client.ask('HEAD /')
         assert answer.status == 200 and answer.fields['content-type'] == 'text/event-stream'
+        assert await client.closed()
     run(main, news)
     assert not news.gone
 

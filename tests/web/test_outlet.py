@@ -1,4 +1,4 @@
-"""WebSockets and events in a real browser, directly and with nginx in front."""
+"""WebSockets and events over TLS, and in a real browser, directly and with nginx in front."""
 
 import os
 import socket
@@ -8,7 +8,9 @@ import pytest
 
 from ioto import runtime
 from tests import webdriver
-from tests.web.opened import serve, until
+from tests.web.opened import handshake, read_frame, serve, until
+from tests.web.support import Client
+from tests.websocket.feeding import frame
 from tools import peers
 
 CI = os.environ.get('CI') == 'true'
@@ -93,7 +95,7 @@ class Actions:
         self.ended.append((socket.code, socket.reason))
 
     async def events(self, web):
-        channel = await web.events(retry=0.05)
+        self.channel = channel = await web.events(retry=0.05)
         last = int(channel.last_id or 0)
         for n in (last + 1, last + 2):
             await channel.send(f'{n}\nof 4', 'step', n)
@@ -179,4 +181,50 @@ def test_a_browser_follows_events_and_comes_again(browser, front, actions, tmp_p
             await until(lambda: actions.gone, 'the server sees that the page has closed the stream')
             browser.open('about:blank')
     serve_page(main, actions, tmp_path)
+    assert actions.gone == [2]
+
+
+def serve_tls(main, actions, certs):
+    """Run `await main(connect)` where `await connect()` gives a Client over TLS."""
+    from ioto.runtime.tls import client_context, server_context
+
+    async def run(client, server):
+        listener = await runtime.listen('127.0.0.1:0', server._serve, tls=server_context(str(certs / 'server.crt'), str(certs / 'server.key')))
+        context = client_context(str(certs / 'ca.crt'))
+
+        async def connect():
+            return Client(await runtime.connect('127.0.0.1', listener.port, tls=context, server_name='localhost'))
+        async with listener:
+            await main(connect)
+    serve(run, {}, {'/echo': actions.echo, '/events': actions.events})
+
+
+def test_websockets_over_tls(actions, certs):
+    async def main(connect):
+        client = await connect()
+        assert (await client.ask(handshake('/echo', Origin='http://test'))).status == 403
+        assert (await client.ask(handshake('/echo', Origin='https://test'))).status == 101
+        for data in (b'x', bytes(300_000)):
+            sender = runtime.spawn(client.stream.write(frame(0x82, data)))
+            assert await read_frame(client.stream) == (0x82, data)
+            await sender.join()
+        await client.stream.write(frame(0x88))
+        assert await read_frame(client.stream) == (0x88, b'')
+        assert await client.closed()
+        await client.stream.close()
+    serve_tls(main, actions, certs)
+    assert actions.ended == [(1005, '')]
+
+
+def test_events_over_tls_closed_by_another_fiber(actions, certs):
+    async def main(connect):
+        client = await connect()
+        await client.stream.write(b'GET /events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 2\r\n\r\n')
+        await client.stream.read_until(b'data: of 4\n\n\r\n')
+        await client.stream.read_until(b'data: of 4\n\n\r\n')
+        actions.channel.close()
+        assert await client.stream.read() == b'0\r\n\r\n'
+        assert await client.closed()
+        await client.stream.close()
+    serve_tls(main, actions, certs)
     assert actions.gone == [2]

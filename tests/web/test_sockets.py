@@ -184,6 +184,44 @@ def test_text_and_bytes_are_told_apart_and_receive_gives_one_message():
     run(main, action)
 
 
+def test_messages_of_several_reads_keep_their_order():
+    async def action(web):
+        socket = await web.upgrade()
+        socket.feed(frame(TEXT, b'1') + frame(TEXT, b'2'))
+        socket.feed(frame(TEXT, b'3') + frame(TEXT, b'4'))
+        found.extend([await socket.receive() for _ in range(4)])
+
+    async def main(client, server):
+        await open_socket(client)
+        await read_frame(client.stream)
+    found = []
+    run(main, action)
+    assert found == ['1', '2', '3', '4']
+
+
+def test_two_fibers_read_and_send_at_once(echo):
+    """One sends what it likes while the action echoes: order and frames stay whole."""
+    async def action(web):
+        socket = await web.upgrade()
+        other = runtime.spawn(talk(socket))
+        async for message in socket:
+            await socket.send(message)
+        await other.join()
+
+    async def talk(socket):
+        for n in range(500):
+            await socket.send(str(n))
+
+    async def main(client, server):
+        await open_socket(client)
+        sender = runtime.spawn(client.stream.write(b''.join(frame(BINARY, str(n).encode()) for n in range(3000))))
+        frames = [await read_frame(client.stream) for _ in range(3500)]
+        for first, count in ((TEXT, 500), (BINARY, 3000)):
+            assert [payload for kind, payload in frames if kind == first] == [b'%d' % n for n in range(count)]
+        await sender.join()
+    run(main, action)
+
+
 # Violations
 
 @pytest.mark.parametrize('code, data', [
