@@ -141,7 +141,8 @@ class Socket(Outlet):
 
     def idle(self):
         """Ask a silent client for a sign of life; if it was asked already, drop it."""
-        if not self.messages and not self.closed:
+        reader = self.stream.reader
+        if not (self.messages or self.closed or reader is not None and reader.scheduled):       # then something came
             if self.asked > self.active:
                 self.drop()
             else:

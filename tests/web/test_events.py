@@ -243,7 +243,7 @@ def test_a_stopping_server_ends_the_streams(news):
         assert await client.stream.read() == b'0\r\n\r\n'
         await client.stream.close()
         await stopping.join()
-        assert news.gone == 1 and runtime.now() - began < 2
+        assert news.gone == 1 and runtime.now() - began < 5
     run(main, news)
 
 
@@ -297,7 +297,7 @@ def test_500_clients_get_all_at_once_beside_one_that_is_stuck(news):
                 for other in others:
                     assert (await read_chunk(other.stream)).startswith(f'data: {n} x')
             assert dropped == [stuck] and highest < 36000
-            assert slowest < 0.25               # nobody is waited for; 500 sends take about 10 ms
+            assert slowest < 5                  # nobody is waited for, which would take 60 s; 500 sends take about 10 ms
             for other in others:
                 await other.stream.close()
     run(main, news, {'limits': {'backlog': '32K'}})

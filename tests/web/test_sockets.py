@@ -199,7 +199,25 @@ def test_messages_of_several_reads_keep_their_order():
     assert found == ['1', '2', '3', '4']
 
 
-def test_two_fibers_read_and_send_at_once(echo):
+def test_an_iteration_may_be_left_and_taken_up_again():
+    async def action(web):
+        socket = await web.upgrade()
+        async for message in socket:
+            found.append(message)
+            break
+        found.append(await socket.receive())
+        found.extend([message async for message in socket])
+
+    async def main(client, server):
+        await open_socket(client, more=frame(TEXT, b'1') + frame(TEXT, b'2') + frame(TEXT, b'3') + frame(CLOSE))
+        assert await read_frame(client.stream) == (CLOSE, b'')
+        assert await client.closed()
+    found = []
+    run(main, action)
+    assert found == ['1', '2', '3']
+
+
+def test_two_fibers_read_and_send_at_once():
     """One sends what it likes while the action echoes: order and frames stay whole."""
     async def action(web):
         socket = await web.upgrade()
@@ -468,7 +486,7 @@ def test_a_silent_client_is_pinged_and_then_dropped(echo):
         began = runtime.now()
         assert await read_frame(client.stream) == (PING, b'')
         assert await read_frame(client.stream) is None
-        assert 0.15 < runtime.now() - began < 1
+        assert 0.1 <= runtime.now() - began < 5
         await until(lambda: echo.ended, 'the action ends')
     run(main, echo, {'timeouts': {'ping': 0.1}})
     assert echo.ended == [(1006, '')]
@@ -536,7 +554,7 @@ def test_the_action_itself_waits_for_a_slow_client_and_then_drops_it():
         began = runtime.now()
         with await slow_client(server, handshake()):
             await until(lambda: ended, 'the client is dropped')
-        assert 0.2 < ended[0] - began < 2
+        assert 0.2 < ended[0] - began < 5
         assert max(sent) < 20000
     sent, ended = [], []
     run(main, action, {'timeouts': {'inactivity': 0.2}})
