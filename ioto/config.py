@@ -41,7 +41,7 @@ TIMEOUTS = dict.fromkeys('parse inactivity ping request session tls grace'.split
 ROUTE = {
     'match': 'text', 'handler': 'handler', 'methods': ['text'], 'role': 'text', 'can': 'text', 'auth': 'any',
     'redirect': 'text', 'status': 'count', 'stream': 'flag', 'cache': 'any', 'headers': {'*': 'text'},
-    'limits': dict.fromkeys('body buffer form frame message upload'.split(), 'size') | {'files': 'count'},
+    'limits': dict.fromkeys('backlog body buffer form frame message upload'.split(), 'size') | {'files': 'count'},
     'timeouts': {'request': 'time', 'inactivity': 'time'}, 'validate': 'flag', 'xsrf': 'flag',
     'cors': {'origins': ['text'], 'methods': ['text'], 'headers': ['text'], 'expose': ['text'], 'credentials': 'flag', 'age': 'time'},
 }

@@ -55,8 +55,8 @@ PROGRAMS = (
 
 PACKAGES = (
     Package('moto[server]', 'stands in for AWS', ('tests/aws', 'tests/cloud')),
-    Package('websockets', 'the other end of a WebSocket', ('tests/websocket',)),
-    Package('wsproto', 'the other end of a WebSocket', ('tests/websocket',)),
+    Package('websockets', 'the other end of a WebSocket', ('tests/websocket', 'tests/web', 'bench')),
+    Package('wsproto', 'the other end of a WebSocket', ('tests/websocket', 'tests/web')),
     Package('aiohttp', 'web server', ('bench',)),
     Package('uvicorn', 'web server', ('bench',)),
     Package('httptools', "uvicorn's parser", ('bench',)),

@@ -58,7 +58,7 @@ class Stream(Waitable):
         self.ahead = b''            # received, and given out up to `at`
         self.at = 0
         self.queued = None          # what was posted and is not yet sent
-        self.queued_bytes = 0
+        self.queued_bytes = 0       # of it
         self.failure = None         # the error of sending what was posted
         self.lock = Lock()          # held by who sends
         self.sent = 0               # bytes handed to the kernel
@@ -194,7 +194,7 @@ class Stream(Waitable):
             self.queued_bytes += len(data)
 
     def _take_queued(self):
-        queued, self.queued, self.queued_bytes = self.queued, deque(), 0
+        queued, self.queued = self.queued, deque()
         return queued[0] if len(queued) == 1 else b''.join(queued)
 
     def send_posted(self):
@@ -205,6 +205,7 @@ class Stream(Waitable):
             data = self._take_queued()
             n = self.transmit(data)
             self.sent += n
+            self.queued_bytes -= n
             if n == len(data):
                 self.queued = None
                 return
@@ -236,6 +237,7 @@ class Stream(Waitable):
                     n = self.transmit(view)
                     if n:
                         self.sent += n
+                        self.queued_bytes -= n
                         view = view[n:]
                         await self.kernel.checkpoint()
                     else:

@@ -4,7 +4,7 @@ The usual request arrives whole in one read and costs one search for the blank l
 and one send. Answers to pipelined requests are posted, so those of one read leave in one write. All else leaves that path early.
 
 One Deadline serves the whole life of the connection; what it means is in `phase`: idle (close quietly), receiving a head (408),
-busy (the request's own time, and that the client keeps reading or sending).
+busy (the request's own time, and that the client keeps reading or sending), open (what the WebSocket or event stream makes of it).
 """
 
 import time
@@ -18,7 +18,7 @@ from .body import Body, Disconnected
 from .exchange import Finished, Web
 from .routes import not_found
 
-IDLE, HEAD, BUSY = range(3)
+IDLE, HEAD, BUSY, OPEN = range(4)
 END = b'\r\n\r\n'
 PIPELINED = 1 << 18         # bytes of answers that wait for more of them
 PARTS = {'H': 'request', 'B': 'request body', 'h': 'response', 'b': 'response body'}
@@ -113,6 +113,8 @@ class Connection:
                             out = web.out
                 except (Exception, Expired, Finished, SystemExit) as error:
                     if not self._failed(web, error):
+                        if web.outlet is not None:
+                            await web.outlet.finish(1011)
                         break
                     out = web.out
                 last = not web.keep_alive or self.closing
@@ -266,8 +268,10 @@ class Connection:
             self.stream.abort()
         elif self.phase == HEAD:
             self.fiber.throw_in(Expired(408, f'no whole request within {server.timeouts["parse"]:g} s'))
-        else:
+        elif self.phase == BUSY:
             self._expire_busy(now)
+        else:
+            self.web.outlet.tick()
 
     def _expire_busy(self, now):
         web, stream, idle = self.web, self.stream, self.server.timeouts['inactivity']

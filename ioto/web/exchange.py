@@ -53,6 +53,7 @@ class Web(Request):
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
     ahead = b''             # of a request to upgrade: what was received behind its head
+    outlet = None           # the Socket or Channel that this request has become
     _vars = _cookies = _headers = _session = _user = None
 
     # The request
@@ -225,7 +226,7 @@ class Web(Request):
 
     def add_header(self, name, value):
         """Add a field that may stand several times, such as Link. Raises ValueError as `set_header`."""
-        if self.started or name.lower() in RESERVED:
+        if self.started or name.lower() in RESERVED and value != 'Upgrade':
             raise ValueError(f'{name}: the head of the answer has been sent' if self.started else f'{name} is set by the server')
         self.extra += encode_field(name, value)
 
@@ -346,6 +347,8 @@ class Web(Request):
 
     async def finish(self):
         """End a streamed answer; done by itself when the action returns."""
+        if self.outlet is not None:
+            await self.outlet.finish()
         if not self.started or self.finished:
             return
         self.finished = True
@@ -378,3 +381,19 @@ class Web(Request):
             raise Disconnected(str(error)) from None
         if sent != size:
             raise Disconnected('the file became shorter while it was sent')
+
+    # What outlives the answer
+
+    async def upgrade(self, subprotocols=(), deflate=True, origins=None):
+        """Make this GET a WebSocket and return its Socket (sockets.py). Raises HttpError 400, 403, 405, 426.
+
+        subprotocols: those spoken here; deflate: whether messages may be compressed; origins: pages of which other servers may
+        open it, such as ['https://example.com'], '*' for all; by default only those of this host.
+        """
+        from .sockets import upgrade
+        return upgrade(self, subprotocols, deflate, origins)
+
+    async def events(self, retry=None):
+        """Answer with server-sent events and return their Channel (events.py). retry: seconds before a client comes again."""
+        from .events import Channel
+        return Channel(self, retry)

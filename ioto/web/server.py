@@ -13,7 +13,7 @@ from ..runtime.fiber import kernel
 from ..runtime.kernel import sleep
 from ..runtime.log import DEBUG, INFO, TRACE, Log
 from ..runtime.listener import listen, split_address
-from .connection import BUSY, Connection
+from .connection import BUSY, OPEN, Connection
 from .files import Files
 from .routes import Router, WebError
 
@@ -265,7 +265,9 @@ class Server:
         await self._close_listeners()
         for connection in list(self.connections):
             connection.closing = True
-            if connection.phase != BUSY:
+            if connection.phase == OPEN:
+                connection.web.outlet.stop()
+            elif connection.phase != BUSY:
                 connection.stream.abort()
         until = kernel().time + (self.timeouts['grace'] if grace is None else grace)
         while self.connections and kernel().time < until:

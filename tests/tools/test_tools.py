@@ -135,7 +135,7 @@ def test_size_is_that_of_the_package_and_counts_each_source_once():
 
 def test_servers_of_the_benchmarks_serve_the_same_file():
     assert len(servers.SMALL) == 1024
-    assert {what for kind in servers.SERVERS.values() for what in kind.serves} == {*servers.ALL, 'https'}
+    assert {what for kind in servers.SERVERS.values() for what in kind.serves} == {*servers.ALL, 'https', 'echo'}
 
 
 def test_bare_loop_is_started_checked_and_ended():

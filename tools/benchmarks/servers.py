@@ -3,7 +3,7 @@ The agent and its peers as child processes: how each is started, found ready, me
 
 Every server serves the same on a port of its own: `/api/hello` answers {"hello":"world"} as JSON, `/small.txt` is a
 file of 1 KiB, `/large.bin` a large one, `POST /api/slow` reads its body in about 1 MB steps with a pause after each and
-answers the number of bytes. Not all do all of it; SERVERS says which. Where the machine has two cores, servers run on
+answers the number of bytes; `/api/echo` is a WebSocket that sends back what it gets. Not all do all of it; SERVERS says which. Where the machine has two cores, servers run on
 the first and the load on the second, so that neither takes time from the other.
 """
 
@@ -62,7 +62,7 @@ def nginx(port, folder):
 ALL = ('hello', 'small', 'large', 'slow')
 TLS = ', TLS'          # at the end of the names of those that speak https, all with the same certificate
 SERVERS = {
-    'agent': Kind(agent, ALL),
+    'agent': Kind(agent, (*ALL, 'echo')),
     'aiohttp': Kind(peer('aiohttp_app'), ALL, ('aiohttp',)),
     'uvicorn': Kind(peer('uvicorn_app'), ALL, ('uvicorn', 'httptools', 'uvloop')),
     'waitress': Kind(peer('waitress_app'), ('hello', 'small'), ('waitress',)),
@@ -70,6 +70,7 @@ SERVERS = {
     'nginx': Kind(nginx, ('hello', 'small', 'large'), program='nginx'),
     'agent' + TLS: Kind(agent, ('https',), program='openssl'),
     'uvicorn' + TLS: Kind(peer('uvicorn_app'), ('https',), ('uvicorn', 'httptools', 'uvloop')),
+    'websockets': Kind(peer('websockets_app'), ('echo',), ('websockets',)),
     'bare loop': Kind(bare_loop('hello'), ('hello',)),
     'bare loop, static': Kind(bare_loop('small'), ('small',)),
 }
