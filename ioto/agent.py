@@ -186,6 +186,8 @@ class Agent:
         logging.reopen()
         if not self.web:
             return
+        if self.web.journal:
+            self.web.journal.reopen()
         try:
             settings = self._load()
             if len(self.settings.layers) > len(settings.layers):        # perhaps just being replaced

@@ -51,7 +51,7 @@ class Server:
         self.errors = 0
         self.openings = {}
         self.next_second = 0.0
-        self.router = None
+        self.router = self.journal = self.hosts = self.signatures = self.proxies = None
         self.configure(config or {})
 
     # Configuration
@@ -71,26 +71,46 @@ class Server:
         for name in ('line', 'header', 'fields'):
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
-        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None)
-        self.limits, self.timeouts = limits, timeouts
+        old = dict(self.__dict__)
+        self.limits, self.timeouts, self.common = limits, timeouts, common
+        self.journal = self.signatures = self.proxies = self.hosts = None
+        router = self.router or Router(self)
         try:
+            self._configure_options(config, router)
             files = Files(self.resolve(config['documents']), config, limits) if config.get('documents') else None
-            if self.router is None:
-                self.router = Router(self, config, files)
-            else:
-                self.router.configure(config, files)
+            router.configure(config, files)
         except BaseException:
-            self.limits, self.timeouts = old
+            if self.journal:
+                self.journal.close()
+            self.__dict__.update(old)
             raise
+        if old['journal']:
+            old['journal'].close()
+        self.router = router
         self.config = config
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
         self.openings.clear()
-        self.request_level = INFO if config.get('log') else TRACE
+        self.request_level = 0 if self.journal else INFO if config.get('log') else TRACE
         self._show = show
         self._settle()
 
     reload = configure
+
+    def _configure_options(self, config, router):
+        """What is imported only where it is configured."""
+        if config.get('signatures'):
+            from .signatures import Signatures
+            self.signatures = Signatures(config['signatures'])
+        if config.get('proxies'):
+            from .proxies import Proxies
+            self.proxies = Proxies(config['proxies'])
+        if config.get('hosts'):
+            from .hosts import Hosts
+            self.hosts = Hosts(self, router, config)
+        if isinstance(config.get('log'), dict):
+            from .requestlog import RequestLog
+            self.journal = RequestLog(config['log'], self.resolve)
 
     @staticmethod
     def _measure(config, group, name, default, convert):
@@ -102,7 +122,7 @@ class Server:
 
     def _settle(self):
         """Whether requests may take the short way: nothing has to be looked at for each of them."""
-        self.plain = not (self._show or self.stopping or self.router.redirects or self.limits['requests'] < 1e9)
+        self.plain = not (self._show or self.stopping or self.hosts or self.router.redirects or self.limits['requests'] < 1e9)
 
     @property
     def show(self):
@@ -200,7 +220,8 @@ class Server:
         client = stream.remote[0]
         count = self.clients.get(client, 0)
         self.accepted += 1
-        if len(self.connections) >= self.limits['connections'] or count >= self.limits['clientConnections']:
+        if len(self.connections) >= self.limits['connections'] or count >= self.limits['clientConnections'] and not (
+                self.proxies and self.proxies.trusts(client)):
             self.errors += 1
             await stream.write(b'%bContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\nConnection: close\r\n'
                                b'Content-Length: %d\r\n\r\n%b' % (self.opening(503), len(FULL), FULL))
