@@ -31,17 +31,14 @@ from ..runtime.log import Log
 from .exchange import FORM, JSON
 from .routes import WebError, longest
 
-KINDS = {str: 'string', bool: 'boolean', int: 'integer', float: 'number', dict: 'object', list: 'array', tuple: 'array', type(None): 'null'}
+KINDS = {str: 'string', bool: 'boolean', int: 'integer', float: 'number', dict: 'object', (list, tuple): 'array', type(None): 'null'}
 NAMES = {'string': 'a string', 'number': 'a number', 'integer': 'an integer', 'boolean': 'true or false', 'object': 'an object',
          'array': 'an array', 'null': 'null', 'any': 'a value'}
 PROPERTIES = {      # of a description: type of the value
     'type': (str, list), 'required': bool, 'enum': list, 'min': (int, float), 'max': (int, float), 'pattern': str, 'default': object,
     'items': dict, 'fields': dict, 'extra': bool, 'drop': bool, 'role': str}
 METHOD = {'role': str, 'query': dict, 'request': dict, 'response': dict}
-MEASURED = {'number', 'integer', 'string', 'array'}
-BULKY = {'object', 'array', None}
 INFINITY = float('inf')
-WORDS = {'on': True, 'off': False}      # of check boxes
 
 log = Log('web')
 
@@ -57,12 +54,11 @@ class Mismatch(Exception):
 def known(value, table, where):
     """Return a dictionary whose properties are those of a table. Raises WebError."""
     if not isinstance(value, dict):
-        raise WebError(where, f'expected an object in braces, got {value!r}')
+        raise WebError(where, f'expected an object, got {value!r}')
     for name, item in value.items():
-        if name not in table:
-            raise WebError(step(where, name), f'unknown property: expected one of {", ".join(table)}')
-        if not isinstance(item, table[name]):
-            raise WebError(step(where, name), f'not what this property takes: {item!r}')
+        if not isinstance(item, table.get(name, ())):
+            wrong = 'not what this property takes' if name in table else f'unknown property: expected one of {", ".join(table)}'
+            raise WebError(step(where, name), wrong)
     return value
 
 
@@ -109,29 +105,23 @@ class Shape:
         text = 'expected ' + ' or '.join(name for kind, name in NAMES.items() if kind in self.types)
         low, high = config.get('min'), config.get('max')
         if low is not None or high is not None:
-            number = self.types & {'number', 'integer'}
-            both = low is not None and high is not None
-            bounds = f'{low} to {high}' if both else f'at least {low}' if high is None else f'at most {high}'
-            text += f' from {bounds}' if both and number else f' of {bounds}'
-            text += '' if number else ' characters' if 'string' in self.types else ' items'
+            text += f' of at least {low}' if high is None else f' of at most {high}' if low is None else f' from {low} to {high}'
+            text += '' if self.types & {'number', 'integer'} else ' characters' if 'string' in self.types else ' items'
         return text + (f' that matches {config["pattern"]}' if 'pattern' in config else '')
 
     def check(self, value, name, web, text=False, answer=False):
         """Return the value as an action gets it, or a client, where it is an `answer`. `text`: it came as text. Raises Mismatch."""
         if text and isinstance(value, str) and not self.any and 'string' not in self.types:
             value = from_text(value)
-        kind = KINDS.get(type(value)) or next((kind for type, kind in KINDS.items() if isinstance(value, type)), None)
-        measure = 0
+        kind = next((kind for type, kind in KINDS.items() if isinstance(value, type)), None)
+        measure = value if kind == 'integer' or kind == 'number' else len(value) if kind == 'string' or kind == 'array' else None
         if kind == 'number':
-            if abs(value) < INFINITY and value == int(value) and 'integer' in self.types:
+            if not abs(value) < INFINITY:
+                kind = None
+            elif value == int(value) and 'integer' in self.types:
                 value, kind = int(value), 'integer'
-            measure = value if abs(value) < INFINITY else float('nan')      # which is within no bounds
-        elif kind == 'integer':
-            measure = value
-        elif kind == 'string' or kind == 'array':
-            measure = len(value)
         if (kind not in self.types and not self.any and not (kind == 'integer' and 'number' in self.types)
-                or kind in MEASURED and not self.low <= measure <= self.high
+                or measure is not None and not self.low <= measure <= self.high
                 or self.enum is not None and value not in self.enum
                 or self.pattern is not None and kind == 'string' and not self.pattern(value)):
             raise Mismatch(name, f'{self.expected}, got {shown(value, kind)}')
@@ -164,16 +154,16 @@ class Shape:
 
 
 def from_text(text):
-    """The value of a variable that is no text: JSON, or a check box."""
+    """The value of a variable that is no text: JSON, or the "on" of a check box."""
     try:
-        return WORDS[text] if text in WORDS else json.loads(text)
+        return text == 'on' or json.loads(text)
     except (ValueError, RecursionError):
         return text
 
 
 def shown(value, kind):
     """A value in a message."""
-    return repr(value[:40]) if kind == 'string' else NAMES.get(kind, 'what is no JSON') if kind in BULKY else json.dumps(value)[:40]
+    return repr(value[:40]) if kind == 'string' else NAMES[kind] if kind in ('object', 'array') else json.dumps(value, default=str)[:40]
 
 
 class Signature:
@@ -255,6 +245,6 @@ class Signatures:
         found = longest(self.paths, path)
         if found is None:
             return handlers
-        found = {'HEAD': found.get('GET'), **found} if 'GET' in found else found
         every = found.get('*')
-        return [(method, found.get(method, every).around(handler)) for method, handler in handlers if found.get(method, every)]
+        chosen = ((method, handler, found.get(method, method == 'HEAD' and found.get('GET') or every)) for method, handler in handlers)
+        return [(method, one.around(handler)) for method, handler, one in chosen if one]

@@ -36,7 +36,7 @@ class Asker:
     ({}, [1, 'x', None, [], {}, {'a': {'b': 1}}], [], None),
     ({'type': 'number', 'min': 0, 'max': 100}, [0, 100, 3.5], ['fast', -1, 100.1], "expected a number from 0 to 100, got 'fast'"),
     ({'type': 'integer', 'min': 1}, [1, 10 ** 9], [0], 'expected an integer of at least 1, got 0'),
-    ({'type': 'string', 'min': 1, 'max': 3}, ['a', 'äöü'], ['', 'abcd'], "expected a string of 1 to 3 characters, got ''"),
+    ({'type': 'string', 'min': 1, 'max': 3}, ['a', 'äöü'], ['', 'abcd'], "expected a string from 1 to 3 characters, got ''"),
     ({'type': 'array', 'max': 2}, [[], [1, 2]], [[1, 2, 3]], 'expected an array of at most 2 items, got an array'),
     ({'type': 'string', 'pattern': '[a-z]+'}, ['abc'], ['', 'abc1', 'abc\n'], "expected a string that matches [a-z]+, got ''"),
     ({'enum': ['on', 'off', 3]}, ['on', 3], ['ON', 4], "expected one of 'on', 'off', 3, got 'ON'"),
