@@ -174,7 +174,8 @@ class Layer:
         """File, line and column of what the query names, or None."""
         data = json5.parse(self.text, relaxed=True)
         outer = f'.{self.part}'
-        for written in (query, query.removeprefix(outer), query.removeprefix(outer[:outer.rfind('.')])):  # `web.listen` may be `listen`
+        # `web.listen` may be `listen` in web.json5
+        for written in (query, query.removeprefix(outer), query.removeprefix(outer[:outer.rfind('.')])):
             written = (self.inner + written).removeprefix('.')
             try:
                 if json5.get(data, written, data) is not data:

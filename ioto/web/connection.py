@@ -176,7 +176,8 @@ class Connection:
         server, router = self.server, self.server.router
         if server.hosts is not None:
             router = server.hosts.find(web.host) or router
-        self.trace('H', '\n'.join([f'{web.method} {web.target}', *(f'{name}: {value}' for name, value in web.pairs)]))
+        if server.show:
+            self.trace('H', '\n'.join([f'{web.method} {web.target}', *(f'{name}: {value}' for name, value in web.pairs)]))
         if server.stopping or self.requests >= server.limits['requests']:
             self.closing = True
         for rule in router.redirects:

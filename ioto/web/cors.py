@@ -1,11 +1,12 @@
 """CORS: pages of other origins that may call a route (the Fetch standard, §3.2).
 
-    cors: {origins: ['https://app.example'], methods: ['GET', 'PUT'], headers: ['Content-Type'], expose: [], credentials: false, age: '1 hr'}
+    cors: {origins: ['https://app.example'], methods: ['GET', 'PUT'], headers: ['Content-Type'], expose: ['ETag'],
+           credentials: false, age: '1 hr'}
 
-`origins` may be ['*'], but not together with `credentials`. Without `methods` those that the route has are allowed, without `headers`
-Content-Type. A preflight is answered 204 before any check of the route, since a browser sends no credentials with it. Other answers,
-errors and 304 as well, get their fields as their head is made; who is not allowed gets the answer without them, which his browser
-then keeps from the page.
+`origins` may be ['*'], but not together with `credentials`. Without `methods` those that the route has are allowed,
+without `headers` Content-Type. A preflight is answered 204 before any check of the route, since a browser sends no
+credentials with it. Other answers, errors and 304 as well, get their fields as their head is made; who is not allowed
+gets the answer without them, which his browser then keeps from the page.
 """
 
 import re

@@ -2,10 +2,11 @@
 
     hosts: [{name: 'a.example', documents: 'a'}, {name: ['*.b.example', 'c.example'], routes: […]}]
 
-`*.b.example` stands for all names below b.example; an exact name wins, then the longest. What a host does not set is that of the
-server, routes and redirects included, so nothing that is restricted there lies open under another name; its `headers` are added to
-the server's. Actions are the same for all hosts: routes say which of them serve any, `web.host` which is meant. A name that no host
-has is served by the server's own properties. Each host has its own cache of documents.
+`*.b.example` stands for all names below b.example; an exact name wins, then the longest. What a host does not set is
+that of the server, routes and redirects included, so nothing that is restricted there lies open under another name; its
+`headers` are added to the server's. Actions are the same for all hosts: routes say which of them serve any, `web.host`
+which is meant. A name that no host has is served by the server's own properties. Each host has its own cache of
+documents.
 """
 
 from .files import Files

@@ -3,9 +3,10 @@
     proxies: ['127.0.0.1', '10.0.0.0/8', 'fd00::/8', 'unix']
 
 `unix` stands for who comes by a UNIX socket. Where the peer is one of these, `web.remote` is the rightmost address of
-X-Forwarded-For that is none of them, since each proxy adds the peer it has seen to the end and all before that may be made up; what is
-no IP address ends the search. `web.secure` is what the last X-Forwarded-Proto says. The name of the host is that of Host, which proxies
-pass on (in nginx: proxy_set_header Host $http_host). Nothing is looked at before an action, a redirect or the log asks for it.
+X-Forwarded-For that is none of them, since each proxy adds the peer it has seen to the end and all before that may be
+made up; what is no IP address ends the search. `web.secure` is what the last X-Forwarded-Proto says. The name of the
+host is that of Host, which proxies pass on (in nginx: proxy_set_header Host $http_host). Nothing is looked at before an
+action, a redirect or the log asks for it.
 """
 
 from socket import AF_INET, AF_INET6, inet_pton
@@ -40,7 +41,8 @@ class Proxies:
                     raise ValueError
                 self.networks.add((bits, free, value >> free))
             except (TypeError, ValueError):
-                raise WebError(f'web.proxies[{n}]', f"expected '127.0.0.1', '10.0.0.0/8', 'unix' or the like, got {entry!r}") from None
+                message = f"expected '127.0.0.1', '10.0.0.0/8', 'unix' or the like, got {entry!r}"
+                raise WebError(f'web.proxies[{n}]', message) from None
 
     def trusts(self, address):
         """Whether this address is one of a proxy."""

@@ -106,7 +106,8 @@ class Router:
         """Take over the routes and redirections of a configuration; actions stay bound. Raises WebError."""
         server, headers = self.server, self.headers
         routes = [Route(entry, f'web.routes[{n}]', server, headers) for n, entry in enumerate(config.get('routes') or [{}])]
-        redirects = [Redirect(entry, f'web.redirect[{n}]', config.get('name')) for n, entry in enumerate(config.get('redirect') or [])]
+        redirects = [Redirect(entry, f'web.redirect[{n}]', config.get('name'))
+                     for n, entry in enumerate(config.get('redirect') or [])]
         self.routes, self.redirects, self.files = routes, redirects, files
         self.default = Route({}, 'web', server, headers)        # of answers that no route gives
         for route in routes:

@@ -11,14 +11,15 @@
         },
     }
 
-A description has `type` (string, number, integer, boolean, object, array, null, any, or a list of these), `required`, `enum`, `min` and
-`max` (of a number's value, of a text's or array's length), `pattern` (of the whole text), `default`, `items` (of an array), `fields` (of
-an object; others are refused in a request and left out of a response, unless `extra: true`), `drop` (the field is left out) and `role`
-(a field for users with that role). `query`, `request` and `response` hold fields, or a description whose `type` is a text.
+A description has `type` (string, number, integer, boolean, object, array, null, any, or a list of these), `required`,
+`enum`, `min` and `max` (of a number's value, of a text's or array's length), `pattern` (of the whole text), `default`,
+`items` (of an array), `fields` (of an object; others are refused in a request and left out of a response, unless
+`extra: true`), `drop` (the field is left out) and `role` (a field for users with that role). `query`, `request` and
+`response` hold fields, or a description whose `type` is a text.
 
-A request that does not match is answered 400 with the field's name. The values that an action gets from `web.json()`, `web.form()` and
-`web.vars` are those that were checked: with defaults, and converted where they came as text. Where a path has a signature, methods that
-it does not name are not allowed; a path without one is not held against anything.
+A request that does not match is answered 400 with the field's name. The values that an action gets from `web.json()`,
+`web.form()` and `web.vars` are those that were checked: with defaults, and converted where they came as text. Where a
+path has a signature, methods that it does not name are not allowed; a path without one is not held against anything.
 """
 
 import json
@@ -35,8 +36,8 @@ KINDS = {str: 'string', bool: 'boolean', int: 'integer', float: 'number', dict: 
 NAMES = {'string': 'a string', 'number': 'a number', 'integer': 'an integer', 'boolean': 'true or false', 'object': 'an object',
          'array': 'an array', 'null': 'null', 'any': 'a value'}
 PROPERTIES = {      # of a description: type of the value
-    'type': (str, list), 'required': bool, 'enum': list, 'min': (int, float), 'max': (int, float), 'pattern': str, 'default': object,
-    'items': dict, 'fields': dict, 'extra': bool, 'drop': bool, 'role': str}
+    'type': (str, list), 'required': bool, 'enum': list, 'min': (int, float), 'max': (int, float), 'pattern': str,
+    'default': object, 'items': dict, 'fields': dict, 'extra': bool, 'drop': bool, 'role': str}
 METHOD = {'role': str, 'query': dict, 'request': dict, 'response': dict}
 INFINITY = float('inf')
 
@@ -246,5 +247,5 @@ class Signatures:
         if found is None:
             return handlers
         every = found.get('*')
-        chosen = ((method, handler, found.get(method, method == 'HEAD' and found.get('GET') or every)) for method, handler in handlers)
-        return [(method, one.around(handler)) for method, handler, one in chosen if one]
+        chosen = [(method, handler, found.get(method, method == 'HEAD' and found.get('GET') or every)) for method, handler in handlers]
+        return [(method, signature.around(handler)) for method, handler, signature in chosen if signature]
