@@ -1,10 +1,13 @@
 """Limits and time-outs: of a route where it has its own, and that slow clients hinder nobody."""
 
+import subprocess
+import sys
 import time
 
 import pytest
 
 from ioto import runtime
+from tests.child import TREE
 from tests.web import webchild
 from tests.web.rawhttp import Connection, fetch
 from tests.web.support import connect, read_answer, serve
@@ -110,3 +113,10 @@ def test_connections_are_limited(limits, more):
         for other in others:
             await other.stream.close()
     serve(main, {'limits': limits})
+
+
+def test_what_is_not_configured_is_not_imported():
+    program = "import sys, ioto.web; ioto.web.Server({'log': True}); print(' '.join(sys.modules))"
+    modules = subprocess.run([sys.executable, '-c', program], cwd=TREE, capture_output=True, text=True, check=True).stdout.split()
+    assert 'ioto.web.server' in modules
+    assert not {f'ioto.web.{name}' for name in ('hosts', 'cors', 'proxies', 'signatures', 'requestlog', '__main__')} & set(modules)
