@@ -93,8 +93,6 @@ class Agent:
         values, logs = settings.values, settings.values['log']
         if logs.setdefault('path', 'stdout') not in ('stdout', 'stderr', 'syslog', 'cloud'):
             logs['path'] = settings.paths.resolve(logs['path'])
-        if 'auth' in values:
-            values['web']['auth'] = values['auth']
         if options['timeouts']:
             endless = dict.fromkeys(set(configuration.TIMEOUTS) - {'grace'}, units.INFINITY)
             for part in (values['web'], *values['web'].get('routes', ())):
@@ -190,6 +188,8 @@ class Agent:
         logging.reopen()
         if not self.web:
             return
+        if self.web.journal:
+            self.web.journal.reopen()
         try:
             settings = self._load()
             if len(self.settings.layers) > len(settings.layers):        # perhaps just being replaced

@@ -46,11 +46,11 @@ ROUTE = {
     'cors': {'origins': ['text'], 'methods': ['text'], 'headers': ['text'], 'expose': ['text'], 'credentials': 'flag', 'age': 'time'},
 }
 HOST = {
-    'documents': 'text', 'index': 'text', 'name': 'text', 'routes': [ROUTE], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
+    'documents': 'text', 'index': 'text', 'name': 'any', 'routes': [ROUTE], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
     'redirect': [{'status': 'count', 'from': 'text', 'to': 'text'}], 'mime': {'*': 'text'},
 }
 WEB = HOST | {
-    'listen': ['address'], 'hosts': [HOST], 'limits': LIMITS, 'timeouts': TIMEOUTS, 'show': 'show',
+    'name': 'text', 'listen': ['address'], 'hosts': [HOST], 'limits': LIMITS, 'timeouts': TIMEOUTS, 'show': 'show',
     'log': 'any', 'signatures': {'*': 'any'}, 'proxies': ['text'], 'user': 'text', 'group': 'text', 'chroot': 'text',
     'tls': dict.fromkeys('certificate key authority ciphers minimum'.split(), 'text') | {
         'certificates': [{'certificate': 'text', 'key': 'text'}], 'tickets': 'any', 'verify': 'any'},
@@ -178,7 +178,9 @@ class Layer:
     def place(self, query):
         """File, line and column of what the query names, or None."""
         data = json5.parse(self.text, relaxed=True)
-        for written in (query, query.removeprefix(f'.{self.part}')):    # `web.listen` may be `listen` in web.json5
+        outer = f'.{self.part}'
+        # `web.listen` may be `listen` in web.json5
+        for written in (query, query.removeprefix(outer), query.removeprefix(outer[:outer.rfind('.')])):
             written = (self.inner + written).removeprefix('.')
             try:
                 if json5.get(data, written, data) is not data:
@@ -190,6 +192,8 @@ class Layer:
 def load(folder, profile=None, home=None, state=None, local=True, overrides={}):
     """Read a folder, or take a dictionary in the shape of ioto.json5, and return a Config. Raises ConfigError.
 
+    Of a file, which is a web.json5, the agent's other files beside it do not count, auth.json5 and signatures.json5 aside.
+
     `profile` overrides the configured one, `home` and `state` name folders, `local=False` leaves local.json5 out, and
     the dictionary `overrides` is blended last.
     """
@@ -199,6 +203,11 @@ def load(folder, profile=None, home=None, state=None, local=True, overrides={}):
         layers = read(folder, 'ioto') or read(folder, 'config')
         for part in ('web', 'auth', 'device', 'schema'):
             layers += read(folder, part, part)
+        layers += read(folder, 'signatures', 'web.signatures')
+    elif os.path.isfile(folder):
+        folder, name = os.path.split(os.path.abspath(folder))
+        layers, local = read(folder, name, 'web') + read(folder, 'auth', 'auth'), False
+        layers += read(folder, 'signatures', 'web.signatures')
     else:
         raise ConfigError('there is no such configuration folder', None, folder)
     layers.sort(key=lambda layer: bool(layer.profile))
@@ -217,11 +226,13 @@ def load(folder, profile=None, home=None, state=None, local=True, overrides={}):
     web.setdefault('listen', ['http://:80' if profile == 'prod' else 'http://:8080'])
     if os.path.isdir(paths.site):
         web.setdefault('documents', '@site/')
+    if 'auth' in values:
+        web['auth'] = values['auth']
     return Config(values, profile, paths, layers)
 
 
 def read(folder, name, part=None):
-    path = os.path.join(folder, name + '.json5')
+    path = os.path.join(folder, name if '.' in name else name + '.json5')
     try:
         with open(path, 'rb') as file:
             text = file.read()
@@ -250,16 +261,25 @@ def split(path, text, data, part=None):
 
 def shaped(values, part):
     """The values of web.json5, which may stand at its top or under `web:`, as in ioto.json5; auth.json5 likewise."""
+    if part == 'web.signatures':
+        return {'web': {'signatures': values.get('signatures', values)}}
     if part and part not in [key.lstrip(PREFIXES) for key in values]:
         values = {part: values}
     web = values.get('web')
     if part == 'web' and isinstance(web, dict):     # `tls` may stand beside it; a flag `log` is the web's
-        if isinstance(web.get('log'), dict):
+        if isinstance(web.get('log'), dict) and not logs_requests(web['log']):
             values['log'] = web.pop('log')
         for name, kind in (('tls', dict), ('log', bool)):
             if isinstance(values.get(name), kind):
                 web[name] = values.pop(name)
     return values
+
+
+def logs_requests(settings):
+    """Whether a `log` in web.json5 is that of the requests: its format is, and the agent's log has types and sources."""
+    form = settings.get('format')
+    return not {'types', 'sources'} & set(settings) and isinstance(form, str) and (
+        form in ('common', 'combined', 'json') or not re.fullmatch(KINDS['format'][1], form))
 
 
 def step(query, key):

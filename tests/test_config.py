@@ -61,6 +61,42 @@ def test_log_settings_in_web_json5_are_those_of_the_agent(tmp_path, text):
     assert values['log'] == {'types': 'error'} and values['web']['documents'] == 'www'
 
 
+@pytest.mark.parametrize('form', ['common', 'combined', 'json', '%h %r', '%{Referer}i'])
+@pytest.mark.parametrize('text', ["{log: {format: '%s', path: 'x'}}", "{web: {log: {format: '%s', path: 'x'}}}"])
+def test_a_log_in_web_json5_with_the_format_of_requests_is_theirs(tmp_path, text, form):
+    write(tmp_path, 'web.json5', text.replace('%s', form))
+    values = load(tmp_path).values
+    assert values['web']['log'] == {'format': form, 'path': 'x'} and 'types' not in values.get('log', {})
+
+
+@pytest.mark.parametrize('text', ["{log: {format: '%D %M', path: 'x'}}", "{log: {path: 'x'}}", "{log: {types: 'error', format: 'common'}}"])
+def test_any_other_log_in_web_json5_is_the_agents(tmp_path, text):
+    write(tmp_path, 'web.json5', text)
+    values = load(tmp_path).values
+    assert 'log' not in values['web'] and values['log']
+
+
+@pytest.mark.parametrize('text', ["{'/a': {GET: {}}}", "{signatures: {'/a': {GET: {}}}}"])
+def test_signatures_have_a_file_of_their_own(tmp_path, text):
+    write(tmp_path, 'web.json5', "{signatures: {'/b': {GET: {}}}}")
+    write(tmp_path, 'signatures.json5', text)
+    loaded = load(tmp_path)
+    assert loaded.values['web']['signatures'] == {'/a': {'GET': {}}, '/b': {'GET': {}}}
+    assert str(loaded.error("web.signatures['/a'].GET.role", 'no')).startswith(f'{tmp_path}/signatures.json5:1:')
+    assert str(loaded.error("web.signatures['/b'].GET.role", 'no')).startswith(f'{tmp_path}/web.json5:1:')
+
+
+def test_a_web_json5_alone_is_enough(tmp_path):
+    write(tmp_path, 'my.json5', "{documents: 'www'}")
+    write(tmp_path, 'web.json5', "{documents: 'other'}")
+    write(tmp_path, 'auth.json5', "{users: {}}")
+    write(tmp_path, 'local.json5', "{web: {documents: 'local'}}")
+    values = load(tmp_path / 'my.json5').values
+    assert values['web']['documents'] == 'www' and values['auth'] == {'users': {}}
+    write(tmp_path, 'my.json5', "{documents: 5}")
+    assert str(mistake(tmp_path / 'my.json5')) == f'{tmp_path}/my.json5:1:2: web.documents: expected a text, got 5'
+
+
 @pytest.mark.parametrize('name, text', [
     ('auth', "{roles: {view: []}}"), ('device', "{name: 'x'}"), ('schema', "{models: {}}"),
     ('auth', "{auth: {roles: {view: []}}}"), ('device', "{device: {name: 'x'}}"), ('schema', "{schema: {models: {}}}"),

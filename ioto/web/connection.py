@@ -98,8 +98,8 @@ class Connection:
                     handler = self._route(web, remembered.get(web.path) or find(web.path))
                 else:
                     handler = self._unusual(web, limits)
-                if self.began + web.route.timeout < deadline.armed:
-                    deadline.set(self.began + web.route.timeout)
+                if self.began + web.route.patience < deadline.armed:
+                    deadline.set(self.began + web.route.patience)
                 try:
                     result = handler(web)
                     if type(result) is CoroutineType:
@@ -133,12 +133,14 @@ class Connection:
                         break
         except (ParseError, Expired) as error:
             if error.status and (self.web is None or self.web.out is None and not self.web.started):
-                await self._refuse(error)
+                await self._refuse(error, (data or b'')[at:at + limits.line])
             stream.abort()                      # behind an answer nothing else may come
         except (OSError, Disconnected):
             pass                                # the client has gone
         finally:
             deadline.cancel()
+            if self.web is not None:
+                self._log(self.web)             # cut off before its end
 
     async def _after(self, web, last, data):
         """End a request that is the last or had a body. Returns what follows it, or None to end the connection."""
@@ -173,25 +175,28 @@ class Connection:
         """The handler when every request has to be looked at: the server redirects, traces or is stopping."""
         if len(web.pairs) > limits.fields:
             raise ParseError(431, f'more than {limits.fields} fields')
-        server = self.server
-        self.trace('H', '\n'.join([f'{web.method} {web.target}', *(f'{name}: {value}' for name, value in web.pairs)]))
+        server, router = self.server, self.server.router
+        if server.hosts is not None:
+            router = server.hosts.find(web.host) or router
+        if server.show:
+            self.trace('H', '\n'.join([f'{web.method} {web.target}', *(f'{name}: {value}' for name, value in web.pairs)]))
         if server.stopping or self.requests >= server.limits['requests']:
             self.closing = True
-        for rule in server.router.redirects:
+        for rule in router.redirects:
             url = rule.apply(web)
             if url is not None:
-                web.route = server.router.default
+                web.route = router.default
                 return lambda web: web.redirect(url, rule.status)
-        return self._route(web, server.router.find(web.path))
+        return self._route(web, router.find(web.path), router)
 
-    def _route(self, web, target):
+    def _route(self, web, target, router=None):
         """The handler of a request, by what answers its path."""
         method = web.method
         found = target.handlers.get(method) if target is not None else None
         if found is not None and not web.length:
             web.route, handler = found
             return handler
-        router = self.server.router
+        router = router or self.server.router
         web.route = router.default if target is None else target.route
         if method not in router.known:
             return _refusal(HttpError(501, f'the method {method[:40]} is not known here'))
@@ -204,6 +209,11 @@ class Connection:
             return not_found
         if found is None:
             if method == 'OPTIONS':
+                asked = target.handlers.get(web.fields.get('access-control-request-method'))
+                if asked is not None:
+                    web.route = asked[0]
+                    if web.route.cors is not None:
+                        return web.route.cors.preflight
                 return _options(target.allow)
             return _refusal(HttpError(405, f'{method} is not allowed here', (('Allow', target.allow),)))
         web.route, handler = found
@@ -244,17 +254,19 @@ class Connection:
             return b'Connection: close\r\n'
         return b'Connection: keep-alive\r\n' if web.version < 11 else b''
 
-    async def _refuse(self, error):
+    async def _refuse(self, error, received):
         """Answer what could not be understood, then close."""
-        server = self.server
-        web = Web()
-        web.method, web.version, web.length, web.keep_alive, web.connection = 'GET', 11, 0, False, self
+        web = self.web
+        if web is None:
+            self.web = web = Web()
+            web.method, web.version, web.length, web.fields, web.host = 'GET', 11, 0, {}, ''
+            web.line = received.partition(b'\n')[0].rstrip(b'\r').decode('latin-1')
+            self.trace('H', received)
+        web.keep_alive, web.connection = False, self
         self.phase = BUSY
         self.began = self.stream.kernel.time
         web.answer_error(error.status, error.message, getattr(error, 'headers', ()))
-        if request_log.level >= server.request_level:
-            request_log.write(server.request_level, f'{self.stream.remote[0]} refused {error.status}: {error.message}')
-        self.trace('h', web.out)
+        self._log(web, error.message)
         self.stream.post(web.out)
         await self.stream.linger()
 
@@ -276,6 +288,8 @@ class Connection:
     def _expire_busy(self, now):
         web, stream, idle = self.web, self.stream, self.server.timeouts['inactivity']
         limit = float('inf')
+        if web is not None and web.route is not None:
+            idle = web.route.inactivity
         if web is not None and web.route is not None and not web.started and web.out is None:
             limit = self.began + web.route.timeout
             if now >= limit:
@@ -292,13 +306,21 @@ class Connection:
 
     # The log
 
-    def _log(self, web):
-        level = self.server.request_level
-        if request_log.level >= level:
-            size = len(web.out) - web.head_size if web.out is not None else '-'
-            took = (time.monotonic() - self.began) * 1000
-            request_log.write(level, f'{self.stream.remote[0]} {web.method} {web.target} {web.status} {size} {took:.1f} ms')
-        if self.server.show and web.out is not None:
+    def _log(self, web, refusal=''):
+        """Log an exchange, once; `refusal` says why the request was not understood."""
+        if web.logged:
+            return
+        web.logged = True
+        server, level = self.server, self.server.request_level
+        took = time.monotonic() - self.began
+        size = len(web.out) - web.head_size if web.out is not None else max(0, self.stream.sent - web.mark)
+        status = web.status if web.out is not None or web.started else 499      # the client has gone, as nginx has it
+        if server.journal is not None:
+            server.journal.add(web, status, size, took)
+        elif request_log.level >= level:
+            what = f'refused {status}: {refusal}' if refusal else f'{web.method} {web.target} {status} {size} {took * 1000:.1f} ms'
+            request_log.write(level, f'{web.remote} {what}')
+        if server.show and web.out is not None:
             self.trace('h', web.out[:web.head_size])
             self.trace('b', web.out[web.head_size:])
 

@@ -26,6 +26,11 @@ VARIABLES = 1000        # of a form
 RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these
 
 
+def without(lines, names):
+    """Field lines without those that begin with one of `names`, in lower case with their colon."""
+    return b''.join(line for line in lines.splitlines(True) if not line.lower().startswith(names))
+
+
 def _refuse_constant(name):
     raise ValueError(f'{name} is no JSON')
 
@@ -44,6 +49,9 @@ class Web(Request):
     route = None
     out = None              # the whole answer as bytes, once it stands
     head_size = 0           # how much of `out` is its head
+    mark = 0                # bytes sent on the connection before the body of a streamed answer
+    logged = False
+    line = None             # the first bytes of what could not be parsed
     started = False         # the head of a streamed answer has been sent
     chunked_out = False
     expected_out = None     # bytes that the streamed answer still has to have, by its Content-Length
@@ -81,13 +89,15 @@ class Web(Request):
 
     @property
     def remote(self):
-        """The client's address as text."""
-        return self.connection.stream.remote[0]
+        """The client's address as text; behind a proxy of `web.proxies` that which the proxy names."""
+        proxies = self.connection.server.proxies
+        return proxies.client(self) if proxies else self.connection.stream.remote[0]
 
     @property
     def secure(self):
-        """Whether the connection is over TLS."""
-        return self.connection.stream.secure
+        """Whether the client's connection is over TLS."""
+        proxies = self.connection.server.proxies
+        return proxies.secure(self) if proxies else self.connection.stream.secure
 
     @property
     def tls(self):
@@ -270,11 +280,15 @@ class Web(Request):
         """The head of an answer. What the action has set replaces the same fields of the route and the server."""
         connection, route = self.connection, self.route
         opening = connection.server.opening(status)
-        if route is not None and (route.fields or route.cache):
+        if route is not None and route.special:
+            if route.replaces:
+                opening = without(opening, route.replaces)
+            if route.cors:
+                fields += route.cors.answer(self)
             opening += route.fields if status >= 400 else route.fields + route.cache
         if self.extra:
             names = tuple(line.lower().partition(b':')[0] + b':' for line in self.extra.splitlines())
-            opening = b''.join(line for line in opening.splitlines(True) if not line.lower().startswith(names)) + self.extra
+            opening = without(opening, names) + self.extra
         if connection.closing or not self.keep_alive or self.version < 11 or self.length:
             fields += connection.persistence(self)
         return b'%b%b\r\n' % (opening, fields)
@@ -313,9 +327,15 @@ class Web(Request):
             else:
                 self.keep_alive = False
         head = self._head(self.status, fields)
-        self.started = True
-        self.connection.trace('h', head)
+        self._mark(head)
         return head
+
+    def _mark(self, head):
+        """The head of a streamed answer is about to be sent."""
+        stream = self.connection.stream
+        self.started = True
+        self.mark = stream.sent + stream.queued_bytes + len(head)
+        self.connection.trace('h', head)
 
     async def write(self, data):
         """Send a part of the answer, str or bytes. Raises Disconnected, ValueError for more than the Content-Length set."""
@@ -371,8 +391,9 @@ class Web(Request):
             self.head_size = len(head)
             self.out = head
             return
-        self.started = self.finished = True
-        connection.trace('h', head)
+        self.finished = True
+        self._mark(head)
+        connection.trace('b', f'{size} bytes of a file')
         stream = connection.stream
         try:
             stream.post(head)

@@ -16,7 +16,6 @@ READING = ('GET', 'HEAD')                                           # of a docum
 KNOWN = {*METHODS, 'OPTIONS', 'TRACE', 'CONNECT'}                   # 405 where they are not allowed; others get 501
 REMEMBERED = 512                                                    # paths
 
-LATER = ('validate', 'cors')
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -33,12 +32,10 @@ class Route:
     """One entry of `web.routes`."""
 
     __slots__ = ('match', 'prefix', 'handler', 'methods', 'redirect', 'status', 'stream', 'cache', 'fields', 'body', 'buffer',
-                 'timeout', 'limits', 'checks', 'schemes', 'login')
+                 'timeout', 'inactivity', 'patience', 'limits', 'checks', 'schemes', 'login', 'replaces', 'special', 'cors',
+                 'validate')
 
-    def __init__(self, config, where, server):
-        for name in LATER:
-            if config.get(name):
-                raise WebError(f'{where}.{name}', 'not part of this version, so nobody could pass this route')
+    def __init__(self, config, where, server, headers=()):
         self.match = config.get('match') or ''
         if self.match and self.match[0] != '/':
             raise WebError(f'{where}.match', f'expected a path that begins with "/", got {self.match!r}')
@@ -48,21 +45,24 @@ class Route:
         self.redirect = config.get('redirect')
         self.status = redirect_status(config.get('status', 302), f'{where}.status')
         self.stream = bool(config.get('stream'))
+        headers = {**dict(headers), **(config.get('headers') or {})}
         try:
-            self.fields = b''.join(encode_field(name, value) for name, value in (config.get('headers') or {}).items())
+            self.fields = b''.join(encode_field(name, value) for name, value in headers.items() if value)
         except ValueError as error:
             raise WebError(f'{where}.headers', str(error)) from None
+        common = {name.lower() for name in server.common}       # which a route's own take the place of
+        self.replaces = tuple(b'%b:' % name.lower().encode() for name in headers if name.lower() in common)
         self.cache = b''            # Cache-Control of answers that are no errors
         if 'cache' in config:
             self.cache = encode_field('Cache-Control', cache_control(config['cache'], f'{where}.cache'))
         limits = config.get('limits') or {}
         self.body = units.size(limits['body']) if 'body' in limits else server.limits['body']
         self.buffer = units.size(limits['buffer']) if 'buffer' in limits else server.limits['buffer']
-        self.timeout = server.timeouts['request']
-        if 'request' in (config.get('timeouts') or {}):
-            self.timeout = units.seconds(config['timeouts']['request'])
+        timeouts = server.timeouts | {name: units.seconds(value) for name, value in (config.get('timeouts') or {}).items()}
+        self.timeout, self.inactivity = timeouts['request'], timeouts['inactivity']
         if self.stream:
             self.body = self.timeout = float('inf')
+        self.patience = min(self.timeout, self.inactivity)      # seconds until the deadline is looked at first
         self.limits = server.limits | {name: units.size(value) for name, value in limits.items()}
         self.checks = []            # coroutine functions of a Web, asked in order before the handler; one that answers ends it
         self.schemes = self.login = None        # how and where to sign in; None for what `auth` says
@@ -72,6 +72,14 @@ class Route:
         if config.get('xsrf'):
             from .sessions import check_token
             self.checks.append(check_token)
+        self.cors = None
+        if config.get('cors'):
+            from .cors import Cors
+            self.cors = Cors(config['cors'], f'{where}.cors')
+        self.special = bool(self.fields or self.cache or self.replaces or self.cors)    # its answers have more fields
+        self.validate = bool(config.get('validate'))
+        if self.validate and server.signatures is None:
+            raise WebError(f'{where}.validate', 'there are no signatures to hold requests against')
 
     def matches(self, path):
         return path.startswith(self.match) if self.prefix else path == self.match
@@ -91,22 +99,23 @@ class Target:
 class Router:
     """The routes and the actions of a server."""
 
-    def __init__(self, server, config, files):
+    def __init__(self, server, base=None, headers=()):
         self.server = server
-        self.files = files
-        self.actions = {}                   # path -> (function, methods)
-        self.known = set(KNOWN)
+        self.actions = base.actions if base else {}             # path -> (function, methods); one dictionary for all hosts
+        self.known = base.known if base else set(KNOWN)
+        self.headers = headers              # of a virtual host
         self.remembered = {}
-        self.configure(config, files)
 
     def configure(self, config, files):
         """Take over the routes and redirections of a configuration; actions stay bound. Raises WebError."""
-        routes = [Route(entry, f'web.routes[{n}]', self.server) for n, entry in enumerate(config.get('routes') or [{}])]
-        redirects = [Redirect(entry, f'web.redirect[{n}]') for n, entry in enumerate(config.get('redirect') or [])]
-        if self.server.access:
-            routes[:0] = self.server.access.routes
+        server, headers = self.server, self.headers
+        routes = [Route(entry, f'web.routes[{n}]', server, headers) for n, entry in enumerate(config.get('routes') or [{}])]
+        redirects = [Redirect(entry, f'web.redirect[{n}]', config.get('name'))
+                     for n, entry in enumerate(config.get('redirect') or [])]
+        if server.access:
+            routes[:0] = server.access.routes
         self.routes, self.redirects, self.files = routes, redirects, files
-        self.default = Route({}, 'web', self.server)            # of answers that no route gives
+        self.default = Route({}, 'web', server, headers)        # of answers that no route gives
         for route in routes:
             self.known.update(route.methods or ())
         self.remembered.clear()
@@ -118,12 +127,17 @@ class Router:
         allowed = methods(allowed, f'action {path}') or METHODS
         self.known.update(allowed)
         self.actions[path] = (function, allowed)
-        self.remembered.clear()
+        self._forget()
 
     def unbind(self, path):
         """Take an action away. Raises KeyError when there is none."""
         del self.actions[path]
-        self.remembered.clear()
+        self._forget()
+
+    def _forget(self):
+        hosts = self.server.hosts
+        for router in (self, *(hosts.routers if hosts else ())):
+            router.remembered.clear()
 
     def find(self, path):
         """Return the Target of a path, or None when no route matches."""
@@ -137,14 +151,6 @@ class Router:
         if len(path) <= 200:
             self.remembered[path] = target
         return target
-
-    def _action(self, path):
-        """The action of a path: the exact one, else the one of the longest prefix."""
-        found = self.actions.get(path)
-        while found is None and path:
-            path = path[:path.rfind('/', 0, -1) + 1]
-            found = self.actions.get(path)
-        return found
 
     def _decide(self, path):
         first = None
@@ -164,7 +170,7 @@ class Router:
         if route.redirect:
             handler, offered = redirector(route), METHODS
         else:
-            action = self._action(path) if route.handler != 'file' else None
+            action = longest(self.actions, path) if route.handler != 'file' else None
             if action is not None:
                 handler, offered = action
                 if 'GET' in offered and 'HEAD' not in offered:
@@ -176,9 +182,21 @@ class Router:
         if route.methods:
             allowed = {*route.methods, 'HEAD'} if 'GET' in route.methods else route.methods
             offered = [method for method in offered if method in allowed]
+        handlers = [(method, handler) for method in offered]
+        if route.validate:
+            handlers = self.server.signatures.around(path, handlers)
         if route.checks:
-            handler = checked(route.checks, handler)
-        return [(method, handler) for method in offered]
+            handlers = [(method, checked(route.checks, handler)) for method, handler in handlers]
+        return handlers
+
+
+def longest(table, path):
+    """The entry of a path in a table: the exact one, else that of the longest prefix, else None."""
+    found = table.get(path)
+    while found is None and path:
+        path = path[:path.rfind('/', 0, -1) + 1]
+        found = table.get(path)
+    return found
 
 
 def checked(checks, handler):
@@ -209,9 +227,10 @@ class Redirect:
     """One entry of `web.redirect`: from a path (exact, or a prefix that ends in "/"), a scheme ('http://') or everything, to a path,
     a URL, or a scheme with an optional port ('https://:4443') that keeps host, path and query."""
 
-    __slots__ = ('origin', 'to', 'status', 'scheme')
+    __slots__ = ('origin', 'to', 'status', 'scheme', 'name')
 
-    def __init__(self, config, where):
+    def __init__(self, config, where, name):
+        self.name = name
         self.origin = config.get('from') or ''
         self.to = config.get('to') or ''
         self.status = redirect_status(config.get('status', 302), f'{where}.status')
@@ -237,7 +256,7 @@ class Redirect:
             return None
         query = f'?{web.query}' if web.query else ''
         if self.scheme:
-            host = web.connection.server.config.get('name') or web.host
+            host = self.name or web.host
             if web.secure == (self.scheme == 'https') or not host:
                 return None
             host = f'[{host}]' if ':' in host and host[0] != '[' else host

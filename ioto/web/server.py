@@ -63,14 +63,14 @@ class Server:
         self.errors = 0
         self.openings = {}
         self.next_second = 0.0
-        self.router = None
+        self.router = self.journal = self.hosts = self.signatures = self.proxies = None
+        self.access = None              # who may sign in, where users are configured or needed
+        self._sessions = None
         self.identity = None            # who the process becomes at the start
         if config and (config.get('user') or config.get('group') or config.get('chroot')):
             from .privileges import Identity
             self.identity = Identity(config, resolve)
             self.resolve = self.identity.resolve
-        self.access = None              # who may sign in, where users are configured or needed
-        self._sessions = None
         self.configure(config or {})
 
     # Configuration
@@ -94,22 +94,26 @@ class Server:
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
         tls = self._context(config) if renew else self.tls
-        old = getattr(self, 'limits', None), getattr(self, 'timeouts', None), self.access
-        self.limits, self.timeouts = limits, timeouts
+        old = dict(self.__dict__)
+        self.limits, self.timeouts, self.common = limits, timeouts, common
+        self.journal = self.signatures = self.proxies = self.hosts = self.access = None
+        router = self.router or Router(self)
         try:
-            self.access = self._access(config)
+            self._configure_options(config, router)
             files = Files(self.resolve(config['documents']), config, limits) if config.get('documents') else None
-            if self.router is None:
-                self.router = Router(self, config, files)
-            else:
-                self.router.configure(config, files)
+            router.configure(config, files)
         except BaseException:
-            self.limits, self.timeouts, self.access = old
+            if self.journal:
+                self.journal.close()
+            self.__dict__.update(old)
             raise
+        if old['journal']:
+            old['journal'].close()
         if self.access:
-            self.access.inherit(old[2])
+            self.access.inherit(old['access'])
         if self._sessions:
             self._sessions.limit, self._sessions.lifetime = limits['sessions'], timeouts['session']
+        self.router = router
         self.config = config
         self.tls = tls
         for listener in self.secured:
@@ -119,7 +123,7 @@ class Server:
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
         self.openings.clear()
-        self.request_level = INFO if config.get('log') else TRACE
+        self.request_level = 0 if self.journal else INFO if config.get('log') else TRACE
         self._show = show
         self._settle()
 
@@ -143,13 +147,25 @@ class Server:
                 raise
             log.info(f'{error.message}. Until then https:// listeners speak HTTP')
 
-    def _access(self, config):
-        """The Access of a configuration, None where nobody has to sign in."""
+    def _configure_options(self, config, router):
+        """What is imported only where it is configured."""
         hosts = config, *(config.get('hosts') or ())
         if config.get('auth') or any(route.get(name) for host in hosts for route in host.get('routes') or ()
                                      for name in ('role', 'can', 'auth')):
             from .access import Access
-            return Access(self, config.get('auth') or {})
+            self.access = Access(self, config.get('auth') or {})
+        if config.get('signatures'):
+            from .signatures import Signatures
+            self.signatures = Signatures(config['signatures'])
+        if config.get('proxies'):
+            from .proxies import Proxies
+            self.proxies = Proxies(config['proxies'])
+        if config.get('hosts'):
+            from .hosts import Hosts
+            self.hosts = Hosts(self, router, config)
+        if isinstance(config.get('log'), dict):
+            from .requestlog import RequestLog
+            self.journal = RequestLog(config['log'], self.resolve)
 
     @property
     def sessions(self):
@@ -169,7 +185,7 @@ class Server:
 
     def _settle(self):
         """Whether requests may take the short way: nothing has to be looked at for each of them."""
-        self.plain = not (self._show or self.stopping or self.router.redirects or self.limits['requests'] < 1e9)
+        self.plain = not (self._show or self.stopping or self.hosts or self.router.redirects or self.limits['requests'] < 1e9)
 
     @property
     def show(self):
@@ -286,7 +302,8 @@ class Server:
         client = stream.remote[0]
         count = self.clients.get(client, 0)
         self.accepted += 1
-        if len(self.connections) >= self.limits['connections'] or count >= self.limits['clientConnections']:
+        if len(self.connections) >= self.limits['connections'] or count >= self.limits['clientConnections'] and not (
+                self.proxies and self.proxies.trusts(client)):
             self.errors += 1
             if stream.secure:
                 return                  # a handshake is too much to ask for
