@@ -307,21 +307,23 @@ class Web(Request):
             except OSError as error:
                 raise Disconnected(str(error)) from None
 
-    async def send_file(self, fields, descriptor, size):
-        """Answer 200 with encoded fields and `size` bytes of an open file, by sendfile."""
+    async def send_file(self, status, fields, descriptor, pieces):
+        """Answer with encoded fields and pieces of an open file by sendfile: [(bytes in front of it, offset, count), …]."""
         connection = self.connection
-        head = self._head(200, b'%bContent-Length: %d\r\n' % (fields, size))
+        head = self._head(status, b'%bContent-Length: %d\r\n' % (fields, sum(len(front) + count for front, _, count in pieces)))
         if self.method == 'HEAD':
             self.head_size = len(head)
             self.out = head
             return
+        self.status = status
         self.started = self.finished = True
         connection.trace('h', head)
         stream = connection.stream
         try:
-            stream.post(head)
-            sent = await stream.sendfile(descriptor, 0, size)
+            for front, offset, count in pieces:
+                stream.post(head + front)
+                head = b''
+                if await stream.sendfile(descriptor, offset, count) != count:
+                    raise Disconnected('the file became shorter while it was sent')
         except OSError as error:
             raise Disconnected(str(error)) from None
-        if sent != size:
-            raise Disconnected('the file became shorter while it was sent')
