@@ -7,6 +7,7 @@ the request is read only as the action asks for it (body.py), so a slow action s
 """
 
 import json
+from types import MappingProxyType
 
 from ..http import HttpError, Request, encode_field
 from ..http.body import LAST_CHUNK, chunk
@@ -55,7 +56,9 @@ class Web(Request):
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
     ahead = b''             # of a request to upgrade: what was received behind its head
-    _vars = _cookies = _headers = None
+    files = MappingProxyType({})        # of a multipart form, {field: Upload}; see upload.py
+    upload = None           # what is being received: `.moved` says when
+    _vars = _cookies = _headers = _form = None
 
     # The request
 
@@ -100,18 +103,28 @@ class Web(Request):
         """Return up to n bytes of the request's body, b'' at its end."""
         return await self.body().read(n)
 
-    async def read_all(self):
-        """Return the whole body. Raises HttpError 413 where it is over `limits.buffer`, 415 where it is encoded."""
+    @property
+    def received(self):
+        """How many bytes of the request's body have arrived."""
+        return self.body().received
+
+    def refuse_coding(self):
+        """Raise HttpError 415 for a body that is encoded."""
         if self.fields.get('content-encoding', 'identity').lower() != 'identity':
             raise HttpError(415, 'the body is encoded, which this resource does not understand',
                             (('Accept-Encoding', 'identity'),))
-        if self.length > self.route.buffer:
-            raise self.body().too_large(self.route.buffer)
+
+    async def read_all(self, limit=None):
+        """Return the whole body. Raises HttpError 413 where it is over the limit (`limits.buffer`), 415 where it is encoded."""
+        self.refuse_coding()
+        limit = self.route.buffer if limit is None else limit
+        if self.length > limit:
+            raise self.body().too_large(limit)
         whole = bytearray()
         async for data in self.body():
             whole += data
-            if len(whole) > self.route.buffer:
-                raise self.body().too_large(self.route.buffer)
+            if len(whole) > limit:
+                raise self.body().too_large(limit)
         return bytes(whole)
 
     async def text(self):
@@ -138,16 +151,28 @@ class Web(Request):
         except (ValueError, RecursionError) as error:
             raise HttpError(400, f'the body is not JSON: {error}') from None
 
-    async def form(self):
-        """Return the variables of an urlencoded form body and add them to `vars`. Raises HttpError 400, 413, 415."""
-        if self._kind() not in (FORM, ''):
-            raise HttpError(415, f'expected {FORM}', (('Accept', FORM),))
-        data = await self.read_all()
-        if data.count(b'&') >= VARIABLES:
-            raise HttpError(413, f'the form has more than {VARIABLES} variables')
-        found = parse_form(data)
-        self.vars.update(found)
-        return found
+    async def form(self, progress=None):
+        """Return the variables of a form and add them to `vars`; `files` has the files of a multipart one.
+
+        `progress(received, total)` is called as a multipart form arrives, with bytes; total is None where it is not known.
+        Raises HttpError 400, 413 (`limits.form`, `.upload`, `.files`), 415, 507.
+        """
+        if self._form is None:
+            kind = self._kind()
+            if kind == 'multipart/form-data':
+                from .upload import receive
+                self.refuse_coding()
+                found = await receive(self, progress)
+            elif kind in (FORM, ''):
+                data = await self.read_all(self.route.limits['form'])
+                if data.count(b'&') >= VARIABLES:
+                    raise HttpError(413, f'the form has more than {VARIABLES} variables')
+                found = parse_form(data)
+            else:
+                raise HttpError(415, f'expected {FORM}', (('Accept', f'{FORM}, multipart/form-data'),))
+            self.vars.update(found)
+            self._form = found
+        return self._form
 
     def _kind(self):
         return self.fields.get('content-type', '').partition(';')[0].strip().lower()

@@ -68,6 +68,10 @@ class Server:
         except ValueError as error:
             raise WebError('web.headers', str(error)) from None
         show = config.get('show') or ''
+        upload = config.get('upload') or {}
+        if upload.get('dir'):
+            from .upload import prepare
+            prepare(self.resolve, upload)
         for name in ('line', 'header', 'fields'):
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
@@ -85,6 +89,7 @@ class Server:
         self.config = config
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
+        self.upload = upload
         self.openings.clear()
         self.request_level = INFO if config.get('log') else TRACE
         self._show = show
