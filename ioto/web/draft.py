@@ -43,13 +43,10 @@ class Draft:
         self._parts.append(data)
         self._waiting += len(data)
         if self._waiting >= BATCH or len(self._parts) >= PARTS:
-            await self._flush(None)
+            await self.flush()
 
-    async def end(self, function):
-        """Write all, then call `function()` in the thread, whose result this returns, and close."""
-        return await self._flush(function)
-
-    async def _flush(self, last):
+    async def flush(self, last=None):
+        """Write all; then call `last()` in the thread, if given, return its result and close."""
         parts, self._parts, self._waiting = self._parts, [], 0
         try:
             return await to_thread(self.write_now, parts, last)
@@ -61,20 +58,19 @@ class Draft:
     def write_now(self, parts, last=None):
         """Add bytes at once: what a thread does."""
         with self._lock:
-            if self.ended:
-                return None
-            if self.descriptor is None:
-                self.descriptor = self._open()
-            view = memoryview(b''.join(parts))
-            while view:
-                view = view[os.write(self.descriptor, view):]
-            if last is not None:
-                result = last()
-                self._close()
-                return result
+            if not self.ended:
+                if self.descriptor is None:
+                    self._open()
+                view = memoryview(b''.join(parts))
+                while view:
+                    view = view[os.write(self.descriptor, view):]
+                if last:
+                    result = last()
+                    self._close()
+                    return result
 
     def rename(self, name):
-        """Force the file to the disk and give it another name, in the same folder; `end` and `write_now` call this."""
+        """Force the file to the disk and give it another name, in the same folder; `flush` and `write_now` call this."""
         os.fsync(self.descriptor)
         os.rename(self.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         self.name, self.present = name, False
@@ -83,23 +79,20 @@ class Draft:
         flags = os.O_WRONLY | os.O_CLOEXEC
         if self.folder is not None and os.path.exists('/proc/self/fd'):
             try:
-                descriptor = os.open('.', flags | os.O_TMPFILE, 0o666, dir_fd=self.folder)
+                self.descriptor = os.open('.', flags | os.O_TMPFILE, 0o666, dir_fd=self.folder)
                 self.name = None
-                return descriptor
+                return
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                     raise
         mode = 0o600 if self.folder is None else 0o666
-        descriptor = os.open(self.name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self.folder)
+        self.descriptor = os.open(self.name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self.folder)
         self.present = True
-        return descriptor
 
     def _close(self):
         self.ended = True
-        for descriptor in (self.descriptor, self.folder):
-            if descriptor is not None:
-                os.close(descriptor)
-        self.descriptor = self.folder = None
+        for descriptor in {self.descriptor, self.folder} - {None}:
+            os.close(descriptor)
 
     def remove(self):
         """End the draft and remove what was written, unless it is in its place. Called in a thread."""
@@ -140,9 +133,9 @@ def sweep(folder):
                 pass                    # another user's
 
 
-def sync(folder):
-    """Force the names in a folder, a path or an open one, to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC) if isinstance(folder, str) else os.dup(folder)
+def sync(path, folder=None):
+    """Force the names in a folder, whose path may begin in an open one, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         os.fsync(descriptor)
     except OSError:

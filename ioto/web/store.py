@@ -28,7 +28,7 @@ class Store:
 
     def __init__(self, files):
         self.files = files
-        self.handlers = {'PUT': refusing(self.put), 'DELETE': refusing(self.delete)}
+        self.handlers = {'PUT': self.write, 'DELETE': self.write}
 
     def _place(self, path):
         """Open the folder of a path: (descriptor, name). Raises OSError, HttpError 403."""
@@ -43,7 +43,17 @@ class Store:
             swept.add(real)
         return folder, name
 
-    async def put(self, web):
+    async def write(self, web):
+        """Answer a PUT or DELETE."""
+        try:
+            await (self._put if web.method == 'PUT' else self._delete)(web)
+        except OSError as error:
+            if error.errno not in STATUS:
+                raise
+            raise HttpError(STATUS[error.errno], error.strerror) from None
+        self.files.forget()
+
+    async def _put(self, web):
         web.refuse_coding()
         if 'content-range' in web.fields:
             raise HttpError(400, 'a part of a document cannot be put')          # RFC 9110 §14.5
@@ -55,15 +65,14 @@ class Store:
             async for data in web.body():
                 draft.moved = kernel.time
                 await draft.write(data)
-            status, etag = await draft.end(lambda: replace(web, draft, name))
+            status, etag = await draft.flush(lambda: replace(web, draft, name))
         finally:
             if not draft.ended:
                 await to_thread(draft.remove)
-        self.files.forget()
         web.set_header('ETag', etag)
         web.answer(status, b'', b'')
 
-    async def delete(self, web):
+    async def _delete(self, web):
         try:
             folder, name = self._place(web.path)
         except OSError as error:
@@ -71,20 +80,7 @@ class Store:
                 raise HttpError(404, 'no such document') from None
             raise
         await to_thread(remove, web, folder, name)
-        self.files.forget()
         web.answer(204, b'', b'')
-
-
-def refusing(handler):
-    """A handler that answers what the system refuses."""
-    async def write(web):
-        try:
-            await handler(web)
-        except OSError as error:
-            if error.errno not in STATUS:
-                raise
-            raise HttpError(STATUS[error.errno], error.strerror) from None
-    return write
 
 
 def current(web, folder, name):
@@ -121,7 +117,7 @@ def replace(web, draft, name):
             draft.present = True
             draft.rename(name)
         etag = tag(os.fstat(draft.descriptor))
-    sync(draft.folder)
+    sync('.', draft.folder)
     return 204 if old else 201, etag
 
 
@@ -131,6 +127,6 @@ def remove(web, folder, name):
         with turn:
             current(web, folder, name)
             os.unlink(name, dir_fd=folder)
-        sync(folder)
+        sync('.', folder)
     finally:
         os.close(folder)

@@ -37,7 +37,7 @@ class Upload(Draft):
 
     async def complete(self, visible):
         """Write what is left, and give a file that is to stay a name of its own."""
-        await self.end(self._show if visible else bool)
+        await self.flush(self._show if visible else bool)
 
     def _show(self):
         name = os.path.join(os.path.dirname(self.name), f'upload-{os.urandom(8).hex()}')
@@ -134,7 +134,7 @@ async def receive(web, progress=None):
     async for data in body:
         for event in decoder.feed(data):
             if type(event) is Part:
-                part, upload, value = event, None, []
+                part, upload, value = event, None, bytearray()
                 if part.filename is None:
                     count += 1
                     room -= len(part.name)
@@ -142,41 +142,31 @@ async def receive(web, progress=None):
                     upload = Upload(folder, part)
                     uploads.begun.append(upload)
                 if count > VARIABLES or len(uploads.begun) > limits['files']:
-                    raise too_large(web, f'the form has more than {VARIABLES} variables or {limits["files"]} files')
+                    raise body.too_large(f'{VARIABLES} variables or {limits["files"]} files')
             elif event is not None and upload is not None:
                 if upload.size + len(event) > limits['upload']:
-                    raise too_large(web, f'the file {part.name} is larger than {limits["upload"]} bytes')
+                    raise body.too_large(f'{limits["upload"]} bytes in a file')
                 await upload.write(event)
             elif event is not None:
                 room -= len(event)
-                value.append(event)
+                value += event
             elif upload is None:
-                variables[part.name] = decode(part.name, b''.join(value))
+                try:
+                    variables[part.name] = value.decode()
+                except UnicodeError:
+                    raise HttpError(400, f'{part.name} is not UTF-8') from None
             elif part.filename or upload.size:
                 await upload.complete(not server.upload.get('remove', True))
                 uploads[part.name] = upload
             else:
                 uploads.begun.pop()         # no file was chosen
             if room < 0:
-                raise too_large(web, f'the variables of the form are larger than {limits["form"]} bytes')
+                raise body.too_large(f'{limits["form"]} bytes of variables')
         uploads.moved = kernel.time
         if progress is not None:
             progress(body.received, total)
     decoder.finish()
     return variables
-
-
-def too_large(web, message):
-    """The error for a form over a limit, whose rest is not read."""
-    web.connection.closing = True
-    return HttpError(413, message)
-
-
-def decode(name, value):
-    try:
-        return value.decode()
-    except UnicodeError:
-        raise HttpError(400, f'{name} is not UTF-8') from None
 
 
 def safe_name(name):

@@ -140,7 +140,7 @@ def test_files_stay_where_remove_is_false_unless_the_answer_is_an_error(folder):
 
 
 @pytest.mark.parametrize('parts, said', [
-    ([file('f', 'x', b'y' * 1001)], 'larger than 1000'), ([file('f', 'x')] * 4, '3 files'), ([file('f', '', b'')] + [file('f', 'x')] * 3, None),
+    ([file('f', 'x', b'y' * 1001)], '1000 bytes in a file'), ([file('f', 'x')] * 4, '3 files'), ([file('f', '', b'')] + [file('f', 'x')] * 3, None),
     ([part('form-data; name="a"', b'y' * 500)], 'variables'), ([part(f'form-data; name="{"n" * 501}"')], 'variables'),
     ([part('form-data; name="a"', b'y' * 200)] * 3, 'variables'), ([part('form-data; name=""')] * 1001, '1000 variables'),
     ([part('form-data; name="a"', b'y' * 490)], None), ([file('f', 'x', b'y' * 1000)] * 3, None),

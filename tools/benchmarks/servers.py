@@ -3,7 +3,7 @@ The agent and its peers as child processes: how each is started, found ready, me
 
 Every server serves the same on a port of its own: `/api/hello` answers {"hello":"world"} as JSON, `/small.txt` is a
 file of 1 KiB, `/large.bin` a large one, `POST /api/slow` reads its body in about 1 MB steps with a pause after each and
-answers the number of bytes. Not all do all of it; SERVERS says which. Where the machine has two cores, servers run on
+answers the number of bytes, `POST /api/form` writes the file of a multipart form to disk and answers its size. Not all do all of it; SERVERS says which. Where the machine has two cores, servers run on
 the first and the load on the second, so that neither takes time from the other.
 """
 
@@ -61,8 +61,8 @@ def nginx(port, folder):
 
 ALL = ('hello', 'small', 'large', 'slow')
 SERVERS = {
-    'agent': Kind(agent, ALL),
-    'aiohttp': Kind(peer('aiohttp_app'), ALL, ('aiohttp',)),
+    'agent': Kind(agent, (*ALL, 'form')),
+    'aiohttp': Kind(peer('aiohttp_app'), (*ALL, 'form'), ('aiohttp',)),
     'uvicorn': Kind(peer('uvicorn_app'), ALL, ('uvicorn', 'httptools', 'uvloop')),
     'waitress': Kind(peer('waitress_app'), ('hello', 'small'), ('waitress',)),
     'microdot': Kind(peer('microdot_app'), ('hello', 'small'), ('microdot',)),
@@ -77,7 +77,8 @@ AGENT_CONFIG = '''{
     web: {
         listen: ['http://127.0.0.1:%d'],
         documents: 'site',
-        limits: {connections: 4000},
+        limits: {connections: 4000, upload: 'unlimited'},
+        upload: {dir: '@state/uploads'},
         timeouts: {inactivity: '5 mins', request: '10 mins'},
     },
 }

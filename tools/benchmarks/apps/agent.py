@@ -1,4 +1,4 @@
-"""The agent's app for the benchmarks: an action that answers at once, and one that reads its body slowly."""
+"""The agent's app for the benchmarks: an action that answers at once, one that reads its body slowly, and one that takes files."""
 
 from ioto.runtime import sleep
 
@@ -22,3 +22,8 @@ async def start(agent):
                 pending = 0
                 await sleep(PAUSE)
         return str(total)
+
+    @agent.web.action('/api/form')
+    async def form(web):
+        await web.form()
+        return str(web.files['file'].size)
