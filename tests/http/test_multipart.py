@@ -69,6 +69,32 @@ def test_random_contents_of_boundary_pieces_cut_at_random():
         assert [found[3] for found in understood(pieces)] == contents
 
 
+def outcome(pieces):
+    try:
+        return understood(pieces)
+    except ParseError as error:
+        return error.status
+
+
+def test_forms_changed_at_random_mean_the_same_however_they_are_cut():
+    seed = random.randrange(1 << 32)
+    print('seed', seed)
+    choose = random.Random(seed)
+    bits = [b'\r', b'\n', b'\r\n', b'-', b'--', b'"', b'\\', b';', b'=', b':', b' ', b'\0', b'\xff', b'%', b"'", b'*', OPEN, CLOSE, b'x' * 70,
+            b'y' * OUTSIDE, b'z' * HEAD, b'filename*=', b'name=', b'Content-Type: multipart/x\r\n']
+    outcomes = set()
+    for _ in range(3000):
+        body = FORM
+        for _ in range(choose.choice((1, 1, 2, 3))):
+            at = choose.randrange(len(body))
+            body = body[:at] + choose.choice(bits) * choose.randrange(2) + body[at + choose.choice((0, 0, 1, 2, 60)):]
+        whole = outcome([body])
+        size = choose.choice((1, 2, 3, 7, 50))
+        assert outcome(body[n:n + size] for n in range(0, len(body), size)) == whole, (size, body)
+        outcomes.add(whole if isinstance(whole, int) else 200)
+    assert outcomes >= {200, 400}
+
+
 @pytest.mark.parametrize('body, contents', [
     (CLOSE, []),
     (b'a preamble\r\n' + part(content=b'x') + CLOSE + b'an epilogue', [b'x']),

@@ -216,6 +216,19 @@ def test_an_action_that_fails_or_hangs_and_a_server_that_stops_leave_nothing(fol
     run(folder, main, hang, timeouts={'request': '300 msecs'})
 
 
+def test_a_check_before_the_handler_that_reads_the_form_leaves_nothing(folder):
+    async def check(web):
+        if (await web.form()).get('token') != 'right':
+            await web.error(403)
+
+    async def main(client, server):
+        server.router.routes[0].checks.append(check)
+        assert (await client.ask(post(file('f', 'x')))).status == 403
+        assert os.listdir(folder) == []
+        assert (await client.ask(post(file('f', 'x'), part('form-data; name=token', b'right')))).status == 200
+    run(folder, main)
+
+
 def test_a_full_disk_is_507(folder, monkeypatch):
     written = os.write
 

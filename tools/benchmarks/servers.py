@@ -59,11 +59,11 @@ def nginx(port, folder):
     return [peers.which('nginx'), '-p', folder, '-e', 'stderr', '-c', os.path.join(folder, 'nginx.conf')]
 
 
-ALL = ('hello', 'small', 'large', 'slow')
+ALL = ('hello', 'small', 'large', 'slow', 'form')
 SERVERS = {
-    'agent': Kind(agent, (*ALL, 'form')),
-    'aiohttp': Kind(peer('aiohttp_app'), (*ALL, 'form'), ('aiohttp',)),
-    'uvicorn': Kind(peer('uvicorn_app'), ALL, ('uvicorn', 'httptools', 'uvloop')),
+    'agent': Kind(agent, ALL),
+    'aiohttp': Kind(peer('aiohttp_app'), ALL, ('aiohttp',)),
+    'uvicorn': Kind(peer('uvicorn_app'), ALL[:-1], ('uvicorn', 'httptools', 'uvloop')),
     'waitress': Kind(peer('waitress_app'), ('hello', 'small'), ('waitress',)),
     'microdot': Kind(peer('microdot_app'), ('hello', 'small'), ('microdot',)),
     'nginx': Kind(nginx, ('hello', 'small', 'large'), program='nginx'),
