@@ -19,7 +19,7 @@ def members(value):
 def parameters(value, strict=False):
     """Split 'A/B; C="D"' into 'a/b' and {'c': 'D'}; ends at what is malformed (RFC 9110 §5.6.6).
 
-    Where `strict`, that and a repeated name are a ParseError, and a backslash that escapes neither itself nor a quote is one.
+    Where `strict`, that and a repeated name are a ParseError, and a backslash before other than itself or a quote stays.
     """
     main = value.partition(';')[0]
     found = {}
@@ -54,7 +54,7 @@ def qualities(value):
 
 @lru_cache(32)
 def preferred(value, offered):
-    """The one of `offered` content codings that Accept-Encoding likes best, None for the content as it is (RFC 9110 §12.5.3)."""
+    """The one of `offered` codings that Accept-Encoding likes best, None for the plain content (RFC 9110 §12.5.3)."""
     liked = {'gzip' if name == 'x-gzip' else name: quality for name, quality in reversed(qualities(value))}
     plain = liked.get('identity', liked.get('*', 0.0))
     best = max(offered, key=lambda coding: liked.get(coding, liked.get('*', 0.0)))

@@ -1,12 +1,13 @@
 """multipart/form-data: the parts of a form as they arrive (RFC 7578, RFC 2046 §5.1).
 
-`Multipart` is fed a body that is cut anywhere and returns events: a `Part` where one begins, bytes of its content, None where it ends.
-Content is searched for the delimiter (CRLF, two hyphens, boundary) and passed on uncopied where a slice is the whole; only what may be
-the beginning of a delimiter is held back. All else is bounded and as the grammar has it: CRLF only, no text before the first part or
-behind the last beyond `OUTSIDE`, nothing behind a boundary on its line. What is not is a ParseError.
+`Multipart` is fed a body that is cut anywhere and returns events: a `Part` where one begins, bytes of its content,
+None where it ends. Content is searched for the delimiter (CRLF, two hyphens, boundary) and passed on uncopied where a
+slice is the whole; only what may be the beginning of a delimiter is held back. All else is bounded and as the grammar
+has it: CRLF only, no text before the first part or behind the last beyond `OUTSIDE`, nothing behind a boundary on its
+line. What is not is a ParseError.
 
-Names are UTF-8. Of the escapes in them `\\"` and `\\\\` count (old clients), and %22, %0D and %0A (browsers, curl); `filename*` is taken as
-RFC 8187 has it.
+Names are UTF-8. Of the escapes in them `\\"` and `\\\\` count (old clients), and %22, %0D and %0A (browsers, curl);
+`filename*` is taken as RFC 8187 has it.
 """
 
 import re
@@ -50,7 +51,7 @@ class Part:
 
 
 class Multipart:
-    """The decoder; `content_type` is the field of the request. `done` when the last boundary was seen. Raises ParseError."""
+    """The decoder for a request's Content-Type; `done` when the last boundary was seen. Raises ParseError."""
 
     def __init__(self, content_type):
         boundary = parameters(content_type, True)[1].get('boundary', '')

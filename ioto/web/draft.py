@@ -1,11 +1,12 @@
 """Drafts: files while they are received.
 
-What arrives is gathered and handed to a helper thread in large pieces, so the loop never waits for the disk; the client is not read
-on meanwhile, so memory stays bounded. A lock keeps the end of a draft behind the piece that a thread still writes, also when the fiber
-that waited for it was interrupted. A full disk is 507.
+What arrives is gathered and handed to a helper thread in large pieces, so the loop never waits for the disk; the
+client is not read on meanwhile, so memory stays bounded. A lock keeps the end of a draft behind the piece that a
+thread still writes, also when the fiber that waited for it was interrupted. A full disk is 507.
 
-Where the file system can, a draft in an open folder has no name before it is whole (O_TMPFILE). Other names begin with the process and
-its time of start: `sweep` removes those of processes that are no more, so a kill leaves nothing for long.
+Where the file system can, a draft in an open folder has no name before it is whole (O_TMPFILE). Other names begin with
+the process and its time of start: `sweep` removes those of processes that are no more, so a kill leaves nothing for
+long.
 """
 
 import errno
@@ -70,7 +71,7 @@ class Draft:
                     return result
 
     def rename(self, name):
-        """Force the file to the disk and give it another name, in the same folder; `flush` and `write_now` call this."""
+        """Force the file to the disk and give it another name in its folder: a `last` of `flush`."""
         os.fsync(self.descriptor)
         os.rename(self.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         self.name, self.present = name, False

@@ -115,7 +115,7 @@ class Web(Request):
                             (('Accept-Encoding', 'identity'),))
 
     async def read_all(self, limit=None):
-        """Return the whole body. Raises HttpError 413 where it is over the limit (`limits.buffer`), 415 where it is encoded."""
+        """Return the whole body. Raises HttpError 413 over the limit (`limits.buffer`), 415 where it is encoded."""
         self.refuse_coding()
         limit = self.route.buffer if limit is None else limit
         if self.length > limit:
@@ -154,7 +154,7 @@ class Web(Request):
     async def form(self, progress=None):
         """Return the variables of a form and add them to `vars`; `files` has the files of a multipart one.
 
-        `progress(received, total)` is called as a multipart form arrives, with bytes; total is None where it is not known.
+        `progress(received, total)` is called with bytes as a multipart form arrives; total is None if not known.
         Raises HttpError 400, 413 (`limits.form`, `.upload`, `.files`), 415, 507.
         """
         if self._form is None:
@@ -333,9 +333,10 @@ class Web(Request):
                 raise Disconnected(str(error)) from None
 
     async def send_file(self, status, fields, descriptor, pieces):
-        """Answer with encoded fields and pieces of an open file by sendfile: [(bytes in front of it, offset, count), …]."""
+        """Answer with encoded fields and pieces of an open file by sendfile: [(bytes in front, offset, count), …]."""
         connection = self.connection
-        head = self._head(status, b'%bContent-Length: %d\r\n' % (fields, sum(len(front) + count for front, _, count in pieces)))
+        size = sum(len(front) + count for front, _, count in pieces)
+        head = self._head(status, b'%bContent-Length: %d\r\n' % (fields, size))
         if self.method == 'HEAD':
             self.head_size = len(head)
             self.out = head

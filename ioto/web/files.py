@@ -1,9 +1,10 @@
 """Documents: the files of one folder over HTTP.
 
-Nothing outside the folder is served: the path is decoded and normalised (ioto.http), hidden names do not exist (.well-known aside),
-and the real path of what is opened must lie in the real path of the folder. Small files are kept in a bounded cache with the fields of
-their answer, compared with the file at most once a second; large ones go out with sendfile. Beside `x.js` may lie `x.js.br` and
-`x.js.gz`, not older: they are what clients get that take such a coding (RFC 9110 §12.5.3), as versions with an ETag of their own.
+Nothing outside the folder is served: the path is decoded and normalised (ioto.http), hidden names do not exist
+(.well-known aside), and the real path of what is opened must lie in the real path of the folder. Small files are kept
+in a bounded cache with the fields of their answer, compared with the file at most once a second; large ones go out
+with sendfile. Beside `x.js` may lie `x.js.br` and `x.js.gz`, not older: they are what clients get that take such a
+coding (RFC 9110 §12.5.3), as versions with an ETag of their own.
 """
 
 import errno
@@ -87,8 +88,8 @@ class Files:
         if document.siblings and 'accept-encoding' in fields:
             document, descriptor = self._encoded(web, document, descriptor)
         status = 0
-        if 'if-none-match' in fields or 'if-modified-since' in fields or 'if-match' in fields or 'if-unmodified-since' in fields \
-                or 'range' in fields:
+        if 'if-none-match' in fields or 'if-modified-since' in fields or 'if-match' in fields or 'range' in fields \
+                or 'if-unmodified-since' in fields:
             try:
                 status = evaluate(web.method, fields, document.etag, document.modified)
                 if status == 412:
@@ -216,8 +217,8 @@ class Files:
         extension = name.rpartition('/')[2].rpartition('.')[2].lower() if '.' in name else ''
         kind = self.types.get(extension) or type_of(name)
         cache = not web.route.cache and (self.rules.get(extension) or self.rules.get('*'))
-        document.fields = [('Content-Type', kind), ('Last-Modified', format_date(document.modified)), ('ETag', document.etag),
-                           ('Accept-Ranges', 'bytes')]
+        document.fields = [('Content-Type', kind), ('Last-Modified', format_date(document.modified)),
+                           ('ETag', document.etag), ('Accept-Ranges', 'bytes')]
         if coding:
             document.fields.append(('Content-Encoding', coding))
         if coding or document.siblings:

@@ -1,7 +1,8 @@
 """Ranges of a document (RFC 9110 §14): loaded when a client first asks for some.
 
-A Range that is malformed, of another unit, of many parts or for another version (If-Range) is ignored, as the standard allows: the whole
-document is the answer. Ranges that overlap, or are closer than the head of a part is long, become one.
+A Range that is malformed, of another unit, of many parts or for another version (If-Range) is ignored, as the standard
+allows: the whole document is the answer. Ranges that overlap, or are closer than the head of a part is long, become
+one.
 """
 
 import os
@@ -17,7 +18,7 @@ RANGES = re.compile(r'(?i:bytes)=[\t ,]*+(?:(?:[0-9]{1,100}-[0-9]{0,100}|-[0-9]{
 
 
 def parse(value, size):
-    """The [(first, end), …] that a Range field asks of `size` bytes, [] where it has none of them, None to ignore the field."""
+    """The [(first, end), …] that a Range asks of `size` bytes, [] where none of it is there, None to ignore it."""
     if not RANGES.fullmatch(value):
         return None
     found = []

@@ -1,8 +1,9 @@
 """PUT and DELETE of documents, on routes with handler 'file' whose methods name them (RFC 9110 §9.3.4, §9.3.5).
 
-A body is received as a draft in the folder of its target, forced to the disk and renamed: a reader, or a restart after a power cut, finds
-the old version or the new one. Conditions are evaluated before the body is read and again right before the rename, where only one
-writer is at a time. Folders have to be there; hidden names, links and what is outside the documents are not written.
+A body is received as a draft in the folder of its target, forced to the disk and renamed: a reader, or a restart after
+a power cut, finds the old version or the new one. Conditions are evaluated before the body is read and again right
+before the rename, where only one writer is at a time. Folders have to be there; hidden names, links and what is
+outside the documents are not written.
 """
 
 import errno
@@ -16,8 +17,9 @@ from ..runtime.threads import to_thread
 from .draft import FULL, Draft, sweep, sync, temporary
 from .files import hidden, tag
 
-STATUS = {errno.ENOENT: 409, errno.ENOTDIR: 409, errno.EEXIST: 409, errno.EISDIR: 409, errno.EACCES: 403, errno.EPERM: 403,
-          errno.EROFS: 403, errno.ELOOP: 403, errno.ENAMETOOLONG: 414} | dict.fromkeys(FULL, 507)
+STATUS = {
+    errno.ENOENT: 409, errno.ENOTDIR: 409, errno.EEXIST: 409, errno.EISDIR: 409, errno.EACCES: 403, errno.EPERM: 403,
+    errno.EROFS: 403, errno.ELOOP: 403, errno.ENAMETOOLONG: 414} | dict.fromkeys(FULL, 507)
 
 turn = Lock()
 swept = set()           # folders in which nothing is left of a process that was killed
@@ -84,7 +86,7 @@ class Store:
 
 
 def current(web, folder, name):
-    """The stat result of a document, None if there is none. Raises HttpError 412, 409 for a folder, 403 for what is no file."""
+    """The stat result of a document, None if there is none. Raises HttpError 412, 409 for a folder, 403, 404."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -112,7 +114,8 @@ def replace(web, draft, name):
             os.fchmod(draft.descriptor, old.st_mode & 0o7777)
         if draft.name is None:
             draft.name = temporary() if old else name
-            os.link(f'/proc/self/fd/{draft.descriptor}', draft.name, dst_dir_fd=draft.folder)
+            os.link(f'/proc/self/fd/{draft.descriptor}', draft.name, dst_dir_fd=draft.folder,
+                    follow_symlinks=True)
         if draft.name != name:
             draft.present = True
             draft.rename(name)

@@ -1,8 +1,9 @@
 """Uploads: the files of a multipart form, streamed to disk (RFC 7578).
 
-`web.form()` of such a request ends here. Files are written as they arrive, each to a hidden name in `upload.dir`; variables stay in
-memory, within `limits.form`. A request whose body is multipart has its handler in `guarded`, which removes the files that the action
-did not save when it ends, however that comes about; with `upload.remove` false they stay, if the request was answered without an error.
+`web.form()` of such a request ends here. Files are written as they arrive, each to a hidden name in `upload.dir`;
+variables stay in memory, within `limits.form`. A request whose body is multipart has its handler in `guarded`, which
+removes the files that the action did not save when it ends, however that comes about; with `upload.remove` false they
+stay, if the request was answered without an error.
 
 While the body makes progress, the time-out of the request does not count, only that of inactivity.
 """
@@ -23,7 +24,7 @@ prepared = set()        # folders that have been swept
 
 
 class Upload(Draft):
-    """A file of a form: `filename` (its path on disk), `client_filename` (made safe), `content_type`, `size` in bytes."""
+    """A file of a form: `filename` (its path), `client_filename` (made safe), `content_type`, `size` in bytes."""
 
     def __init__(self, folder, part):
         super().__init__(None, os.path.join(folder, temporary()))
@@ -45,7 +46,7 @@ class Upload(Draft):
         self.name = name
 
     async def save(self, path):
-        """Move the file to `path`, which at any moment is what it was or the whole file. It stays, readable for this user only."""
+        """Move the file to `path`, which at any moment is what it was or the whole file, of mode 0600, to stay."""
         await to_thread(self._save, path)
 
     def _save(self, path):

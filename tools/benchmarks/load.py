@@ -130,7 +130,8 @@ def upload_form(port, path, size):
     end = b'\r\n--a-boundary--\r\n'
     piece = bytes(range(256)) * 4096
     with socket.create_connection(('127.0.0.1', port), timeout=60) as sock:
-        sock.sendall(f'POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: multipart/form-data; boundary=a-boundary\r\n'
+        sock.sendall(f'POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n'
+                     'Content-Type: multipart/form-data; boundary=a-boundary\r\n'
                      f'Content-Length: {len(begin) + size + len(end)}\r\n\r\n'.encode() + begin)
         for at in range(0, size, len(piece)):
             sock.sendall(memoryview(piece)[:size - at])

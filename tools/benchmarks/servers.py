@@ -2,9 +2,10 @@
 The agent and its peers as child processes: how each is started, found ready, measured from outside and ended.
 
 Every server serves the same on a port of its own: `/api/hello` answers {"hello":"world"} as JSON, `/small.txt` is a
-file of 1 KiB, `/large.bin` a large one, `POST /api/slow` reads its body in about 1 MB steps with a pause after each and
-answers the number of bytes, `POST /api/form` writes the file of a multipart form to disk and answers its size. Not all do all of it; SERVERS says which. Where the machine has two cores, servers run on
-the first and the load on the second, so that neither takes time from the other.
+file of 1 KiB, `/large.bin` a large one, `POST /api/slow` reads its body in about 1 MB steps with a pause after each
+and answers the number of bytes, `POST /api/form` writes the file of a multipart form to disk and answers its size. Not
+all do all of it; SERVERS says which. Where the machine has two cores, servers run on the first and the load on the
+second, so that neither takes time from the other.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The agent's app for the benchmarks: an action that answers at once, one that reads its body slowly, and one that takes files."""
+"""The agent's app for the benchmarks: one action answers at once, one reads its body slowly, one takes files."""
 
 from ioto.runtime import sleep
 
