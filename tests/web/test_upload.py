@@ -308,6 +308,28 @@ def test_a_disk_that_is_slow_stops_no_other_client(folder, monkeypatch):
     run(folder, main)
 
 
+def test_a_piece_that_is_still_written_when_the_request_is_cut_leaves_nothing(folder, monkeypatch):
+    written = os.write
+
+    def slow(descriptor, data):
+        if len(data) > 1000:
+            time.sleep(0.3)
+        return written(descriptor, data)
+
+    async def main(client, server):
+        monkeypatch.setattr(drafts.os, 'write', slow)
+        assert (await client.ask(post(file('f', 'x', b'y' * 100_000)))).status == 503
+        assert os.listdir(folder) == []
+    run(folder, main, timeouts={'request': '100 msecs'})
+
+
+def test_a_draft_that_was_removed_before_a_thread_came_to_it_is_not_written(tmp_path):
+    draft = drafts.Draft(None, str(tmp_path / 'x'))
+    draft.remove()
+    draft.write_now([b'y'])
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_folder_has_to_be_one_that_can_be_written(tmp_path):
     (tmp_path / 'file').write_text('')
     for folder in (tmp_path / 'file', tmp_path / 'file' / 'x', '/proc/nothing'):
