@@ -21,6 +21,8 @@ LACKING = ('asyncio ctypes curses dbm decimal doctest email logging lzma multipr
 HEAVY = ('argparse', 'dataclasses', 'inspect', 'typing', 'datetime', 'ssl', 'sqlite3', 'random', 'tempfile', 'shutil',
          'difflib', 'importlib.util', 'traceback', 'pathlib')
 
+OPTIONAL = ('http.multipart', 'http.lists', 'runtime.threads', 'web.draft', 'web.ranges', 'web.store', 'web.upload')
+
 HOOK = '''
 import sys
 LACKING = set(%r)
@@ -39,6 +41,8 @@ async def start(agent):
     first = sorted(sys.modules)
     @agent.web.action('/modules')
     async def modules(web):
+        if web.method == 'POST':
+            await web.form()
         return {'at start': first, 'after requests': sorted(sys.modules)}
 sys.exit(ioto.run(config=sys.argv[2], start=start))
 '''
@@ -72,6 +76,26 @@ def test_web_runs_with_nothing_but_python3_light(folder):
         modules = json.loads(get(child.port, '/modules')[2])
         assert child.stop() == 0
     assert not set(LACKING) & set(modules['after requests'])
+    assert not {f'ioto.{name}' for name in OPTIONAL} & set(modules['after requests'])
+
+
+def test_uploads_ranges_and_put_run_with_nothing_but_python3_light(folder):
+    write(folder, 'ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site', "
+          "routes: [{match: '/modules'}, {handler: 'file', methods: ['GET', 'PUT']}]}}")
+    write(folder.parent, 'site/index.html.gz', 'packed')
+    form = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\nfile\r\n--b--\r\n'
+    with board(folder, WEB, LACKING) as child:
+        for request, status, fields, body in (
+                ('GET /index.html', 206, 'Range: bytes=1-', b''), ('GET /index.html', 200, 'Accept-Encoding: gzip', b''),
+                ('PUT /new.txt', 201, 'Content-Length: 3', b'new'),
+                ('POST /modules', 200, f'Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(form)}', form)):
+            with socket.create_connection(('127.0.0.1', child.port), PATIENCE) as sock:
+                sock.sendall(f'{request} HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n'.encode() + body)
+                assert f' {status} ' in sock.recv(65536).split(b'\r\n')[0].decode(), (request, fields)
+        modules = json.loads(get(child.port, '/modules')[2])
+        assert child.stop() == 0
+    assert {f'ioto.{name}' for name in OPTIONAL} <= set(modules['after requests'])
+    assert not {*LACKING, *HEAVY} & set(modules['after requests'])
 
 
 def test_users_sign_in_with_nothing_but_python3_light(folder):

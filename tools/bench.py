@@ -2,7 +2,7 @@
 """
 Measure the agent and its peers side by side.
 
-    python3 tools/bench.py [http|static|connections|stream|tls|login|websocket|events|json5|start|memory|size|idle …] [--json]
+    python3 tools/bench.py [http|static|connections|stream|tls|login|upload|websocket|events|json5|start|memory|size|idle …] [--json]
 
 Without names all are measured. Each prints a table: the agent's numbers, those of its peers taken in turn with them in
 the same run, the agent's ratio to each peer, and whether the budgets are met. The first run installs the peers (see
@@ -32,6 +32,7 @@ BENCHMARKS = {
     'login': login.login,
     'websocket': websocket.websocket,
     'events': websocket.events,
+    'upload': web.upload,
     'json5': parsing.json5,
     'start': footprint.start,
     'memory': footprint.memory,
@@ -51,7 +52,7 @@ def arguments(given):
     parser.add_argument('--json', action='store_true', help='print one JSON document instead of tables')
     parser.add_argument('--rounds', type=positive, default=3, help='rounds to take the median of (3)')
     parser.add_argument('--seconds', type=positive, default=2, help='seconds of load in each round (2)')
-    parser.add_argument('--megabytes', type=positive, default=1024, help='size of what `stream` moves (1024)')
+    parser.add_argument('--megabytes', type=positive, default=1024, help='size of what `stream` and `upload` move (1024)')
     parser.add_argument('--idle-seconds', type=positive, default=30, help='how long `idle` watches (30)')
     parser.add_argument('--strict', action='store_true', help='exit status 1 if a budget is not met')
     options = parser.parse_args(given)

@@ -54,7 +54,7 @@ class Body:
     def too_large(self, limit):
         """The error for a body over a limit; the connection closes, for the rest is not read."""
         self.web.connection.closing = True
-        return HttpError(413, f'the body is larger than {limit} bytes')
+        return HttpError(413, f'more than {limit}{" bytes" if isinstance(limit, int) else ""}')
 
     def __aiter__(self):
         return self

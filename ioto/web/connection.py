@@ -98,7 +98,7 @@ class Connection:
                     handler = self._route(web, remembered.get(web.path) or find(web.path))
                 else:
                     handler = self._unusual(web, limits)
-                if self.began + web.route.patience < deadline.armed:
+                if self.began + web.route.patience < deadline.when:
                     deadline.set(self.began + web.route.patience)
                 try:
                     result = handler(web)
@@ -219,6 +219,9 @@ class Connection:
         web.route, handler = found
         if web.length > web.route.body:
             return _refusal(web.reader.too_large(web.route.body))
+        if web.fields.get('content-type', '')[:10].lower() == 'multipart/':
+            from .upload import guarded
+            return guarded(handler)
         return handler
 
     def _failed(self, web, error):
@@ -291,7 +294,7 @@ class Connection:
         if web is not None and web.route is not None:
             idle = web.route.inactivity
         if web is not None and web.route is not None and not web.started and web.out is None:
-            limit = self.began + web.route.timeout
+            limit = (self.began if web.upload is None else web.upload.moved) + web.route.timeout
             if now >= limit:
                 late = web.reader is not None and not web.reader.done
                 self.fiber.throw_in(Expired(408 if late else 503, f'not done within {web.route.timeout:g} s'))

@@ -7,6 +7,7 @@ the request is read only as the action asks for it (body.py), so a slow action s
 """
 
 import json
+from types import MappingProxyType
 
 from ..http import HttpError, Request, encode_field
 from ..http.body import LAST_CHUNK, chunk
@@ -61,8 +62,10 @@ class Web(Request):
     extra = b''             # fields set by the action, encoded
     reader = None           # of the request's body
     ahead = b''             # of a request to upgrade: what was received behind its head
+    files = MappingProxyType({})        # of a multipart form, {field: Upload}; see upload.py
+    upload = None           # what is being received: `.moved` says when
     outlet = None           # the Socket or Channel that this request has become
-    _vars = _cookies = _headers = _session = _user = None
+    _vars = _cookies = _headers = _form = _session = _user = None
 
     # The request
 
@@ -164,18 +167,28 @@ class Web(Request):
         """Return up to n bytes of the request's body, b'' at its end."""
         return await self.body().read(n)
 
-    async def read_all(self):
-        """Return the whole body. Raises HttpError 413 where it is over `limits.buffer`, 415 where it is encoded."""
+    @property
+    def received(self):
+        """How many bytes of the request's body have arrived."""
+        return self.body().received
+
+    def refuse_coding(self):
+        """Raise HttpError 415 for a body that is encoded."""
         if self.fields.get('content-encoding', 'identity').lower() != 'identity':
             raise HttpError(415, 'the body is encoded, which this resource does not understand',
                             (('Accept-Encoding', 'identity'),))
-        if self.length > self.route.buffer:
-            raise self.body().too_large(self.route.buffer)
+
+    async def read_all(self, limit=None):
+        """Return the whole body. Raises HttpError 413 over the limit (`limits.buffer`), 415 where it is encoded."""
+        self.refuse_coding()
+        limit = self.route.buffer if limit is None else limit
+        if self.length > limit:
+            raise self.body().too_large(limit)
         whole = bytearray()
         async for data in self.body():
             whole += data
-            if len(whole) > self.route.buffer:
-                raise self.body().too_large(self.route.buffer)
+            if len(whole) > limit:
+                raise self.body().too_large(limit)
         return bytes(whole)
 
     async def text(self):
@@ -202,16 +215,28 @@ class Web(Request):
         except (ValueError, RecursionError) as error:
             raise HttpError(400, f'the body is not JSON: {error}') from None
 
-    async def form(self):
-        """Return the variables of an urlencoded form body and add them to `vars`. Raises HttpError 400, 413, 415."""
-        if self._kind() not in (FORM, ''):
-            raise HttpError(415, f'expected {FORM}', (('Accept', FORM),))
-        data = await self.read_all()
-        if data.count(b'&') >= VARIABLES:
-            raise HttpError(413, f'the form has more than {VARIABLES} variables')
-        found = parse_form(data)
-        self.vars.update(found)
-        return found
+    async def form(self, progress=None):
+        """Return the variables of a form and add them to `vars`; `files` has the files of a multipart one.
+
+        `progress(received, total)` is called with bytes as a multipart form arrives; total is None if not known.
+        Raises HttpError 400, 413 (`limits.form`, `.upload`, `.files`), 415, 507.
+        """
+        if self._form is None:
+            kind = self._kind()
+            if kind == 'multipart/form-data':
+                from .upload import receive
+                self.refuse_coding()
+                found = await receive(self, progress)
+            elif kind in (FORM, ''):
+                data = await self.read_all(self.route.limits['form'])
+                if data.count(b'&') >= VARIABLES:
+                    raise HttpError(413, f'the form has more than {VARIABLES} variables')
+                found = parse_form(data)
+            else:
+                raise HttpError(415, f'expected {FORM}', (('Accept', f'{FORM}, multipart/form-data'),))
+            self.vars.update(found)
+            self._form = found
+        return self._form
 
     def _kind(self):
         return self.fields.get('content-type', '').partition(';')[0].strip().lower()
@@ -327,10 +352,10 @@ class Web(Request):
             else:
                 self.keep_alive = False
         head = self._head(self.status, fields)
-        self._mark(head)
+        self.mark_head(head)
         return head
 
-    def _mark(self, head):
+    def mark_head(self, head):
         """The head of a streamed answer is about to be sent."""
         stream = self.connection.stream
         self.started = True
@@ -383,25 +408,27 @@ class Web(Request):
             except OSError as error:
                 raise Disconnected(str(error)) from None
 
-    async def send_file(self, fields, descriptor, size):
-        """Answer 200 with encoded fields and `size` bytes of an open file, by sendfile."""
+    async def send_file(self, status, fields, descriptor, pieces):
+        """Answer with encoded fields and pieces of an open file by sendfile: [(bytes in front, offset, count), …]."""
         connection = self.connection
-        head = self._head(200, b'%bContent-Length: %d\r\n' % (fields, size))
+        size = sum(len(front) + count for front, _, count in pieces)
+        head = self._head(status, b'%bContent-Length: %d\r\n' % (fields, size))
         if self.method == 'HEAD':
             self.head_size = len(head)
             self.out = head
             return
-        self.finished = True
-        self._mark(head)
+        self.status, self.finished = status, True
+        self.mark_head(head)
         connection.trace('b', f'{size} bytes of a file')
         stream = connection.stream
         try:
-            stream.post(head)
-            sent = await stream.sendfile(descriptor, 0, size)
+            for front, offset, count in pieces:
+                stream.post(head + front)
+                head = b''
+                if await stream.sendfile(descriptor, offset, count) != count:
+                    raise Disconnected('the file became shorter while it was sent')
         except OSError as error:
             raise Disconnected(str(error)) from None
-        if sent != size:
-            raise Disconnected('the file became shorter while it was sent')
 
     # What outlives the answer
 

@@ -167,6 +167,7 @@ class Router:
         return None if first is None else Target(handlers, first)
 
     def _handlers(self, route, path):
+        writers = {}
         if route.redirect:
             handler, offered = redirector(route), METHODS
         else:
@@ -179,10 +180,14 @@ class Router:
                 handler, offered = not_found, METHODS
             else:
                 handler, offered = self.files.serve, READING
+                if route.handler == 'file' and path[-1:] != '/' and {'PUT', 'DELETE'}.intersection(route.methods or ()):
+                    from .store import Store
+                    writers = Store(self.files).handlers
+        offered = (*offered, *writers)
         if route.methods:
             allowed = {*route.methods, 'HEAD'} if 'GET' in route.methods else route.methods
             offered = [method for method in offered if method in allowed]
-        handlers = [(method, handler) for method in offered]
+        handlers = [(method, writers.get(method, handler)) for method in offered]
         if route.validate:
             handlers = self.server.signatures.around(path, handlers)
         if route.checks:

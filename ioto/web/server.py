@@ -90,6 +90,10 @@ class Server:
         except ValueError as error:
             raise WebError('web.headers', str(error)) from None
         show = config.get('show') or ''
+        upload = config.get('upload') or {}
+        if upload.get('dir'):
+            from .upload import prepare
+            prepare(self.resolve, upload)
         for name in ('line', 'header', 'fields'):
             if limits[name] > 1 << 20:
                 raise WebError(f'web.limits.{name}', 'expected at most 1 MB: a head is held in memory')
@@ -122,6 +126,7 @@ class Server:
             self.router.redirects = [rule for rule in self.router.redirects if rule.scheme != 'https']
         self.head_limits = HeadLimits(min(limits['line'], limits['header']), limits['header'], limits['fields'])
         self.fixed = fixed
+        self.upload = upload
         self.openings.clear()
         self.request_level = 0 if self.journal else INFO if config.get('log') else TRACE
         self._show = show

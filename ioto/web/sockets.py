@@ -37,7 +37,7 @@ def upgrade(web, subprotocols, deflate, origins):
         web.add_header(*pair)
     fixed = server.opening(200).partition(b'\r\n')[2]
     head = b'HTTP/1.1 101 Switching Protocols\r\n%b%b%b\r\n' % (fixed, web.route.fields, web.extra)
-    web.connection.trace('h', head)
+    web.mark_head(head)
     stream.post(head)
     return Socket(web, subprotocol, parameters)
 

@@ -599,6 +599,17 @@ def test_a_short_request_timeout_is_kept():
     serve(main, {'routes': [{'timeouts': {'request': 0.2}}]}, {'/a': action})
 
 
+def test_a_short_request_timeout_is_kept_for_a_later_request_of_a_connection():
+    async def action(web):
+        await runtime.sleep(20 if 'wait' in web.query else 0)
+
+    async def main(client, server):
+        async with runtime.timeout(5):
+            assert (await client.ask('GET /a')).status == 204
+            assert (await client.ask('GET /a?wait')).status == 503
+    serve(main, {'routes': [{'timeouts': {'request': 0.2}}]}, {'/a': action})
+
+
 def test_nothing_follows_an_answer_that_a_slow_client_is_still_reading():
     big = 'x' * 6_000_000
 

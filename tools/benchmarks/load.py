@@ -124,6 +124,21 @@ def download(port, path):
         return total
 
 
+def upload_form(port, path, size):
+    """POST a multipart form with a file of `size` bytes as fast as the server takes it; returns the body of the answer."""
+    begin = b'--a-boundary\r\nContent-Disposition: form-data; name="file"; filename="file.bin"\r\n\r\n'
+    end = b'\r\n--a-boundary--\r\n'
+    piece = bytes(range(256)) * 4096
+    with socket.create_connection(('127.0.0.1', port), timeout=60) as sock:
+        sock.sendall(f'POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n'
+                     'Content-Type: multipart/form-data; boundary=a-boundary\r\n'
+                     f'Content-Length: {len(begin) + size + len(end)}\r\n\r\n'.encode() + begin)
+        for at in range(0, size, len(piece)):
+            sock.sendall(memoryview(piece)[:size - at])
+        sock.sendall(end)
+        return read_answer(sock)
+
+
 def upload(port, path, size):
     """POST `size` bytes in chunks of 64 KiB as fast as the server takes them; returns (status, body)."""
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)

@@ -59,12 +59,12 @@ def nginx(port, folder):
     return [peers.which('nginx'), '-p', folder, '-e', 'stderr', '-c', os.path.join(folder, 'nginx.conf')]
 
 
-ALL = ('hello', 'small', 'large', 'slow')
+ALL = ('hello', 'small', 'large', 'slow', 'form')
 TLS = ', TLS'          # at the end of the names of those that speak https, all with the same certificate
 SERVERS = {
     'agent': Kind(agent, (*ALL, 'echo')),
     'aiohttp': Kind(peer('aiohttp_app'), ALL, ('aiohttp',)),
-    'uvicorn': Kind(peer('uvicorn_app'), ALL, ('uvicorn', 'httptools', 'uvloop')),
+    'uvicorn': Kind(peer('uvicorn_app'), ALL[:-1], ('uvicorn', 'httptools', 'uvloop')),
     'waitress': Kind(peer('waitress_app'), ('hello', 'small'), ('waitress',)),
     'microdot': Kind(peer('microdot_app'), ('hello', 'small'), ('microdot',)),
     'nginx': Kind(nginx, ('hello', 'small', 'large'), program='nginx'),
@@ -82,7 +82,8 @@ AGENT_CONFIG = '''{
         listen: ['%s://127.0.0.1:%d'],
         tls: {certificate: 'certs/server.crt', key: 'certs/server.key'},
         documents: 'site',
-        limits: {connections: 4000},
+        limits: {connections: 4000, upload: 'unlimited'},
+        upload: {dir: '@state/uploads'},
         timeouts: {inactivity: '5 mins', request: '10 mins'},
     },
 }

@@ -1,5 +1,6 @@
 """
-The web server against its peers: http (an action), static (a small file), connections (many at a time), stream (1 GB).
+The web server against its peers: http (an action), static (a small file), connections (many at a time), stream (1 GB),
+upload (a form with a large file).
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from tools.benchmarks.servers import HELLO, SMALL, BenchError, running, serving
 RATE = 'requests/s'
 ACTION = '/api/hello'
 FILE = '/small.txt'
+DISK = 'the disk alone'
 
 
 def http(options):
@@ -160,3 +162,36 @@ def streamed(server, size, transfer):
         raise BenchError(f'{server.name} did not transfer all of {size} bytes')
     elapsed = time.perf_counter() - began
     return size / elapsed / (1 << 20), (server.peak() - before) / 1024
+
+
+def upload(options):
+    """A multipart form with a large file, written to disk: speed, memory on top, and what the disk takes by itself."""
+    size = options.megabytes << 20
+    names = serving('form', ('agent', 'aiohttp'))
+    result = Result('upload', f'a form with a file of {options.megabytes:,} MB, written to disk', [
+        Column('upload', 'MB/s'), Column('memory', 'KB more', ratio=False)])
+    with running(names) as servers:
+        for server in servers.values():
+            load.upload_form(server.port, '/api/form', 1 << 20)
+        values = interleave(options.rounds, [*servers, DISK], lambda name: (
+            stream_form(servers[name], size) if name in servers else (disk_speed(size), 0)))
+    result.rows = {name: [speed, None if name == DISK else memory] for name, (speed, memory) in values.items()}
+    disk = result.value(DISK, 'upload')
+    result.budget('MB/s (150, or what the disk takes)', result.value('agent', 'upload'), 'at least', min(150, disk))
+    result.budget('memory, KB', result.value('agent', 'memory'), 'at most', 4096)
+    return result
+
+
+def stream_form(server, size):
+    """Upload the file in a form: (MB a second, KB of memory more at the peak)."""
+    return streamed(server, size, lambda: load.upload_form(server.port, '/api/form', size) == str(size).encode())
+
+
+def disk_speed(size):
+    """MB a second of writing a file where the servers write theirs."""
+    piece = bytes(range(256)) * 4096
+    began = time.perf_counter()
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for _ in range(0, size, len(piece)):
+            file.write(piece)
+    return size / (time.perf_counter() - began) / (1 << 20)

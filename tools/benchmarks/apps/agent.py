@@ -50,3 +50,8 @@ async def start(agent):
             except Disconnected:
                 channels.discard(channel)
         return str(len(channels))
+
+    @agent.web.action('/api/form')
+    async def form(web):
+        await web.form()
+        return str(web.files['file'].size)

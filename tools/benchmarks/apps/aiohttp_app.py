@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import tempfile
 
 from aiohttp import web
 
@@ -24,7 +25,16 @@ async def slow(request):
     return web.Response(text=str(total))
 
 
+async def form(request):
+    field = await (await request.multipart()).next()
+    with tempfile.TemporaryFile(dir=sys.argv[2]) as file:
+        while piece := await field.read_chunk(1 << 18):
+            file.write(piece)
+        return web.Response(text=str(file.tell()))
+
+
 app = web.Application()
-app.add_routes([web.get('/api/hello', hello), web.post('/api/slow', slow), web.static('/', sys.argv[2] + '/site')])
+app.add_routes([web.get('/api/hello', hello), web.post('/api/slow', slow), web.post('/api/form', form),
+                web.static('/', sys.argv[2] + '/site')])
 web.run_app(app, host='127.0.0.1', port=int(sys.argv[1]), access_log=None, print=None, keepalive_timeout=300,
             backlog=4096)
