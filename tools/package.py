@@ -9,27 +9,25 @@ Make one file of the agent, to be copied onto a board and run there: a zip archi
 The sources in it do what those of the tree do, at a fifth of the size: comments and docstrings are gone, an indentation is one
 space, and no space stands where two tokens need none. Names and line numbers stay, so a traceback from the board points into
 the tree. Each is held against its source before it is packed: the same syntax tree, each node on the same line. The same
-sources give the same bytes, with any version of Python.
+sources give the same bytes with the same zlib.
 
 All but two modules stand in one entry, which packed.py explains: this is a quarter smaller than a file for each, and starts in
-two thirds of the time. With --plain each is a file of its own. deflate.py does the compressing.
+two thirds of the time. With --plain each is a file of its own.
 """
 
 import argparse
 import ast
 import io
 import os
-import struct
 import subprocess
 import sys
 import tokenize
-import zlib
+import zipfile
 from functools import lru_cache
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tools import peers
-from tools.deflate import deflate
 
 KB = 1024
 # What an archive of each profile may weigh, in bytes.
@@ -47,9 +45,8 @@ WEB_WITHOUT = {f'ioto/{name}.py' for name in (
 ORDER = ('websocket', 'http', 'web', 'agent', 'json5', 'runtime')
 START = 'ioto.py'               # what runs when the archive does
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-DEFLATED = 8
-DATE = 0, 1 << 5 | 1             # midnight of 1980-01-01
-UNIX, READABLE = 3 << 8, 0o100644
+DATE = 1980, 1, 1, 0, 0, 0
+UNIX = 3
 UNSEEN = (tokenize.COMMENT, tokenize.ENDMARKER, tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 QUOTES = '\'"'
 
@@ -195,23 +192,15 @@ def joined(contents):
     yield 'ioto/modules', b''.join(b''.join(sources) for sources in modules.values())
 
 
-def archive(contents, compress=deflate):
-    """The bytes of a zip archive of (name, bytes) pairs (APPNOTE.TXT §4.3) that depends on nothing else."""
-    files, directory = b'', b''
-    count = 0
-    for name, data in contents:
-        packed = compress(data)
-        entry = struct.pack('<5H3I2H', 20, 0, DEFLATED, *DATE, zlib.crc32(data), len(packed), len(data), len(name), 0)
-        directory += struct.pack('<4sH26s3H2I', b'PK\1\2', UNIX | 20, entry, 0, 0, 0, READABLE << 16, len(files)) + name.encode()
-        files += b'PK\3\4' + entry + name.encode() + packed
-        count += 1
-    return files + directory + struct.pack('<4s4H2IH', b'PK\5\6', 0, 0, count, count, len(directory), len(files), 0)
-
-
-def quick(data):
-    """What zlib makes of it: for a look at sizes."""
-    writer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return writer.compress(data) + writer.flush()
+def archive(contents):
+    """The bytes of a zip archive of (name, bytes) pairs that depends on nothing else."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as packed:
+        for name, data in contents:
+            entry = zipfile.ZipInfo(name, DATE)
+            entry.create_system, entry.external_attr = UNIX, 0o100644 << 16
+            packed.writestr(entry, data, zipfile.ZIP_DEFLATED, 9)
+    return buffer.getvalue()
 
 
 def build(profile='all', keep_docstrings=False, plain=False):

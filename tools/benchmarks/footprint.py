@@ -114,7 +114,7 @@ def size(options):
         contents = [packed[path] for path in paths]
         made = package.joined(contents), contents, [(path, source[path]) for path in paths]
         data = b''.join(source[path] for path in paths)
-        result.rows[name] = [*(len(package.archive(each, package.quick)) / KB for each in made), len(data) / KB, data.count(b'\n')]
+        result.rows[name] = [*(len(package.archive(each)) / KB for each in made), len(data) / KB, data.count(b'\n')]
     for profile in package.BUDGETS:
         result.rows['profile ' + profile][0] = len(package.build(profile)) / KB
     for profile, limit in package.BUDGETS.items():
