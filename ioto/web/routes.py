@@ -10,6 +10,7 @@ from types import CoroutineType
 from ..http import encode_field
 from ..http.uri import percent_encode
 from ..runtime import units
+from ..runtime.log import Log
 
 METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')         # of an action that names none
 READING = ('GET', 'HEAD')                                           # of a document
@@ -17,6 +18,8 @@ KNOWN = {*METHODS, 'OPTIONS', 'TRACE', 'CONNECT'}                   # 405 where 
 REMEMBERED = 512                                                    # paths
 
 REDIRECTS = (301, 302, 303, 307, 308)
+
+log = Log('web')
 
 
 class WebError(ValueError):
@@ -112,6 +115,8 @@ class Router:
         routes = [Route(entry, f'web.routes[{n}]', server, headers) for n, entry in enumerate(config.get('routes') or [{}])]
         redirects = [Redirect(entry, f'web.redirect[{n}]', config.get('name'))
                      for n, entry in enumerate(config.get('redirect') or [])]
+        for n, route in enumerate(routes):
+            self._reachable(route, routes[:n], f'web.routes[{n}]')
         if server.access:
             routes[:0] = server.access.routes
         self.routes, self.redirects, self.files = routes, redirects, files
@@ -119,6 +124,19 @@ class Router:
         for route in routes:
             self.known.update(route.methods or ())
         self.remembered.clear()
+
+    @staticmethod
+    def _reachable(route, before, where):
+        """Say that an earlier route takes all that this one matches; as an error where this one would have asked for more."""
+        for n, earlier in enumerate(before):
+            if earlier.match == route.match and earlier.methods and not {*(route.methods or METHODS)} <= {*earlier.methods}:
+                continue
+            if earlier.match == route.match or earlier.prefix and route.match.startswith(earlier.match):
+                message = f'nothing comes here: web.routes[{n}] takes {earlier.match or "everything"} before it'
+                if route.checks or route.validate:
+                    raise WebError(f'{where}.match', message)
+                log.error(f'{where}: {message}')
+                return
 
     def bind(self, path, function, allowed=None):
         """Bind a function to a path; a path that ends in "/" stands for all below it."""

@@ -7,7 +7,7 @@ import pytest
 
 from ioto import runtime
 from ioto.http import HttpError
-from ioto.web import WebError
+from ioto.web import Server, WebError
 
 from tests.web.support import connect, read_answer, serve
 
@@ -685,3 +685,24 @@ def test_an_idle_connection_does_not_keep_its_last_answer():
         assert [connection.web for connection in server.connections] == [None]
         assert not [thing for thing in gc.get_objects() if type(thing) is list and thing and thing[0] == 'the big answer']
     serve(main, actions={'/a': lambda web: ['the big answer'] * 1000})
+
+
+@pytest.mark.parametrize('routes, fault', [
+    ([{'match': '/'}, {'match': '/admin/', 'role': 'admin'}], 'web.routes[1].match'),
+    ([{}, {'match': '/a', 'xsrf': True}], 'web.routes[1].match'),
+    ([{'match': '/a'}, {'match': '/a', 'methods': ['POST'], 'role': 'admin'}], 'web.routes[1].match'),
+    ([{'match': '/a', 'methods': ['GET']}, {'match': '/a', 'methods': ['POST'], 'role': 'admin'}], None),
+    ([{'match': '/a/', 'role': 'user'}, {'match': '/a', 'role': 'admin'}, {'match': '/b', 'role': 'admin'}], None),
+])
+def test_a_restricted_route_that_another_hides_is_an_error(routes, fault):
+    if fault is None:
+        Server({'routes': routes})
+        return
+    with pytest.raises(WebError, match='nothing comes here: web.routes.0. takes') as caught:
+        Server({'routes': routes})
+    assert caught.value.property == fault
+
+
+def test_a_route_that_another_hides_is_said_so(capfd):
+    Server({'routes': [{}, {'match': '/a'}]})
+    assert 'web.routes[1]: nothing comes here: web.routes[0] takes everything before it' in capfd.readouterr().err
