@@ -5,13 +5,18 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import zipfile
+from base64 import b64encode
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
-from tests.child import Child, get, write
+from ioto.web.passwords import hash_password
+from tests.child import PATIENCE, Child, get, write
 from tests.test_profiles import HOOK, LACKING
 from tools import package, peers
 
@@ -209,8 +214,45 @@ WEB = '''{
         documents: 'site',
         cache: {html: '1 day'},
         redirect: [{from: '/old', to: '/'}],
+        hosts: [{name: 'other.example', documents: 'other'}],
+        log: {path: 'access.log', format: 'common'},
+        signatures: {'/api/checked': {POST: {request: {type: 'object', fields: {level: {type: 'integer', max: 9}}}}}},
+        routes: [
+            {match: '/drop/', handler: 'file', methods: ['GET', 'PUT', 'DELETE']},
+            {match: '/members/', role: 'user', auth: 'basic'},
+            {match: '/api/checked', validate: true, cors: {origins: ['*']}},
+            {},
+        ],
     },
+    auth: {users: {ann: {password: '%s', roles: ['user']}}},
 }'''
+APP = '''
+async def start(agent):
+    action = agent.web.action
+
+    @action('/api/form')
+    async def form(web):
+        await web.form()
+        return {'size': web.files['file'].size, 'note': web.vars['note']}
+
+    @action('/api/checked')
+    async def checked(web):
+        return await web.json()
+
+    @action('/api/echo')
+    async def echo(web):
+        socket = await web.upgrade()
+        async for message in socket:
+            await socket.send(message)
+
+    @action('/api/news')
+    async def news(web):
+        channel = await web.events()
+        await channel.send('read all about it')
+'''
+FORM = (b'--x\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n12345\r\n--x--\r\n')
+ANN = {'Authorization': 'Basic ' + b64encode(b'ann:open sesame').decode()}
 ANSWERS = {                                         # path: (status, the beginning of the body)
     '/': (200, b'<h1>from the archive</h1>'),
     '/big.bin': (200, b'x' * 200_000),
@@ -224,7 +266,11 @@ ANSWERS = {                                         # path: (status, the beginni
 def folder(tmp_path):
     write(tmp_path, 'site/index.html', '<h1>from the archive</h1>')
     write(tmp_path, 'site/big.bin', 'x' * 200_000)
-    return write(tmp_path, 'config/ioto.json5', WEB).parent
+    write(tmp_path, 'site/drop/.keep', '')
+    write(tmp_path, 'site/members/list.txt', 'ann')
+    write(tmp_path, 'other/index.html', 'another site')
+    write(tmp_path, 'app.py', APP)
+    return write(tmp_path, 'config/ioto.json5', WEB % hash_password('open sesame', 1000)).parent
 
 
 def board(archive):
@@ -239,6 +285,41 @@ def test_the_web_profile_serves_on_a_board(archives, folder):
             assert answer[0] == status and answer[2].startswith(body), path
         assert json.loads(get(child.port, '/api/device')[2])['agent']['services'] == ['web']
         assert child.stop() == 0
+
+
+def ask(port, method, path, body=None, **fields):
+    """(status, body) of one request; a field's name is written with _ for -."""
+    connection = HTTPConnection('127.0.0.1', port, timeout=PATIENCE)
+    with closing(connection):
+        connection.request(method, path, body, {name.replace('_', '-'): value for name, value in fields.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_the_web_profile_has_all_its_features_on_a_board(archives, folder):
+    with Child(folder, '--app', str(folder.parent / 'app.py'), command=board(archives['web'])) as child:
+        port = child.port
+        assert ask(port, 'GET', '/', Host='other.example') == (200, b'another site')
+        assert ask(port, 'GET', '/big.bin', Range='bytes=-5') == (206, b'xxxxx')
+        assert [ask(port, method, '/drop/a.txt', body)[0] for method, body in (('PUT', b'new'), ('GET', None), ('DELETE', None))] == [
+            201, 200, 204]
+        assert ask(port, 'GET', '/members/list.txt')[0] == 401
+        assert ask(port, 'GET', '/members/list.txt', **ANN) == (200, b'ann')
+        assert ask(port, 'POST', '/api/form', FORM, Content_Type='multipart/form-data; boundary=x') == (
+            200, b'{"size":5,"note":"hello"}')
+        assert ask(port, 'POST', '/api/checked', b'{"level":7}', Content_Type='application/json') == (200, b'{"level":7}')
+        assert ask(port, 'POST', '/api/checked', b'{"level":10}', Content_Type='application/json')[0] == 400
+        assert b'data: read all about it' in ask(port, 'GET', '/api/news')[1]
+        with socket.create_connection(('127.0.0.1', port), PATIENCE) as client:
+            client.sendall(b'GET /api/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+                           b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+                           b'\x81\x82\0\0\0\0hi')
+            received = b''
+            while not received.endswith(b'\r\n\r\n\x81\x02hi'):
+                received += client.recv(4096)
+                assert received
+        assert child.stop() == 0
+    assert '"GET /members/list.txt HTTP/1.1" 401' in (folder.parent / 'access.log').read_text()
 
 
 def test_the_web_profile_tells_of_a_mistake(archives, folder, tmp_path):
