@@ -118,7 +118,7 @@ def test_check(word, status, text):
 @pytest.mark.parametrize('arguments, status', [
     ((), 2), (('--rounds', 'x', 'ann'), 2), (('--nothing', 'ann'), 2), (('--file',), 2),
     (('--password', '', 'ann'), 1), (('--password', 'x', '--rounds', '0', 'ann'), 1), (('--password', 'x', '--check', 'y'), 1),
-    (('--password', 'x', '--rounds', '9', 'a:b'), 1), (('--password', 'x', '--rounds', '9', '--file', '/nowhere/auth.json5', 'ann'), 1),
+    (('--password', 'x', '--rounds', '9', 'a:b'), 1), (('--password', 'x', '--rounds', '9', '--file', '/dev/null/auth.json5', 'ann'), 1),
     (('--help',), 0),
 ])
 def test_exit_statuses(arguments, status):

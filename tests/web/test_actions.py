@@ -378,7 +378,7 @@ def test_redirections(rule, request_target, location):
     ({'routes': [{'methods': ['get']}]}, 'web.routes[0].methods'), ({'routes': [{'can': 'edit'}]}, 'web.routes[0].can'),
     ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
     ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'limits': {'header': 'unlimited'}}, 'web.limits.header'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
-    ({'headers': {'X': 'a\nb'}}, 'web.headers'), ({'documents': '/nowhere'}, 'web.documents'),
+    ({'headers': {'X': 'a\nb'}}, 'web.headers'), ({'documents': '/dev/null/site'}, 'web.documents'),
     ({'listen': ['ftp://x']}, 'web.listen[0]'), ({'cache': {'html': '1 fortnight'}}, 'web.cache.html'),
 ])
 def test_a_wrong_property_is_named(config, name, tmp_path):
