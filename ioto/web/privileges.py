@@ -50,7 +50,11 @@ class Identity:
         if path not in self.found:
             self.found[path] = os.path.realpath(self.find(path))
         path = self.found[path]
-        return path[len(self.root):] or '/' if self.moved and (path + '/').startswith(self.root + '/') else path
+        return path[len(self.root):] or '/' if self.moved and self.reaches(path) else path
+
+    def reaches(self, path):
+        """Whether a real path will still be there."""
+        return self.root in (None, '/') or f'{path}/'.startswith(f'{self.root}/')
 
     def assume(self):
         """Become it. Raises OSError."""

@@ -110,6 +110,30 @@ def test_documents_outside_of_the_chroot_stop_the_start(folder):
     assert 'web.documents: there is no folder' in child.output()
 
 
+@root
+def test_users_outside_of_the_chroot_stop_the_start(folder):
+    """Else there would seem to be none, and a new administrator were asked for."""
+    write(folder, 'state/auth.json5', '{users: {root: {roles: []}}}')
+    child = agent(folder, chroot='jail', user='nobody', routes=[{'match': '/a', 'auth': 'form'}, {}])
+    assert child.wait() == 1
+    assert 'web.chroot: ' in child.output() and 'set-up code' not in child.output()
+
+
+@root
+def test_logs_in_a_folder_of_the_user_are_reopened(folder):
+    logs = folder / 'logs'
+    logs.mkdir()
+    os.chown(logs, NOBODY.pw_uid, NOBODY.pw_gid)
+    with agent(folder, user='nobody', log={'path': str(logs / 'access.log')}) as child:
+        get(child.port)
+        os.rename(logs / 'access.log', logs / 'old.log')
+        child.send(signal.SIGHUP)
+        child.wait_for('Configuration reloaded')
+        get(child.port, '/second')
+        child.stop()
+    assert '/second' in (logs / 'access.log').read_text() and (logs / 'old.log').stat().st_uid == NOBODY.pw_uid
+
+
 @pytest.mark.parametrize('web, message', [
     ({'user': 'no-such-user'}, "web.user: there is no user 'no-such-user'"),
     ({'group': 'no-such-group'}, "web.group: there is no group 'no-such-group'"),
