@@ -80,7 +80,7 @@ class Access:
 
     def announce(self):
         """Show the set-up code while there are no users."""
-        if not self.users and not self.code:
+        if self.login_path and not self.users and not self.code:
             self.code = ''.join([LETTERS[byte & 31] for byte in os.urandom(8)])
             message = f'There are no users yet: {self.login_path} asks for the set-up code {self.code}'
             log.info(message)

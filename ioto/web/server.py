@@ -249,8 +249,7 @@ class Server:
             identity.assume()
         except OSError as error:
             raise WebError('web.chroot' if identity.root else 'web.user', error.strerror) from None
-        if identity.root:
-            self.configure(self.config, renew=False)
+        self.configure(self.config, renew=False)        # by what is in sight, and this user may use
 
     async def _close_listeners(self):
         for listener in self.listeners:

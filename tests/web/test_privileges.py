@@ -5,6 +5,7 @@ import grp
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,11 @@ async def start(agent):
     @agent.web.action('/wrong')
     def wrong(web):
         raise KeyError('oops')
+
+    @agent.web.action('/form')
+    async def form(web):
+        await web.form()
+        return str(len(web.files))
 
     @agent.web.action('/regain')
     def regain(web):
@@ -100,6 +106,32 @@ def test_in_a_chroot_everything_of_the_server_works(folder, certs):
         child.wait_for('Configuration not reloaded')            # it is out of sight, and what is there stays
         assert get(child.port)[2] == b'hello'
         assert child.stop() == 0
+
+
+@root
+def test_a_user_who_may_not_read_the_program_runs_all_of_it(folder):
+    tree = folder / 'closed'
+    shutil.copytree(f'{TREE}/ioto', tree / 'ioto')
+    shutil.copy(f'{TREE}/ioto.py', tree)
+    tree.chmod(0o700)
+    write(folder, 'config/ioto.json5', json.dumps({
+        'services': {'web': True}, 'app': 'app.py', 'web': {'listen': ['http://127.0.0.1:0'], 'documents': 'jail/site', 'user': 'nobody'}}))
+    with Child(folder / 'config', command=[sys.executable, str(tree / 'ioto.py')]) as child:
+        assert get(child.port, '/wrong')[0] == 500
+        child.wait_for("KeyError: 'oops'")
+        answer = curl('-F', f'file=@{TREE}/ioto.py', f'http://127.0.0.1:{child.port}/form')
+        assert answer.stdout == b'1'
+
+
+@root
+@pytest.mark.parametrize('web, message', [
+    ({'upload': {'dir': 'jail/site'}}, 'web.upload.dir'), ({'log': {'path': 'jail/access.log', 'format': 'json'}}, 'web.log.path'),
+    ({'routes': [{'match': '/a', 'role': 'x'}, {}]}, 'auth'),
+])
+def test_what_the_user_may_not_use_stops_the_start(folder, web, message):
+    write(folder, 'state/auth.json5', '{}').chmod(0o600)
+    child = agent(folder, user='nobody', **web)
+    assert child.wait() == 1 and message in child.output()
 
 
 @root
