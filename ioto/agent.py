@@ -1,7 +1,7 @@
 """The agent: configuration, services, app, ready; and all of it backwards at the end.
 
-Making an `Agent` checks the configuration, so a mistake is found before a socket is opened or a daemon forked, and
-makes the web server, so actions can be bound. That listens last, after the app's start, and stops first: no request
+Making an `Agent` checks the configuration, so a mistake is found before a socket is opened or a daemon forked, forgets what was
+learned where it is asked to, and makes the web server, so actions can be bound. That listens last, after the app's start, and stops first: no request
 finds an action missing.
 """
 import os
@@ -69,11 +69,12 @@ class Agent:
         if self._app and not os.path.isfile(self._app):
             message = f'there is no file {self._app}'
             raise ConfigError(message, '--app') if options['app'] else settings.error('app', message)
+        self.forgotten = self._reset() if options['reset'] else ()      # before the web server reads its users
         if 'web' in self.services:
             from .status import device_status
             from .web import Server
             with settings:
-                self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev')
+                self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev', not options['nosave'])
             self.web.action('/api/device', ['GET'])(lambda web: device_status(self, web))
 
     def _option(self, name, convert):
@@ -114,10 +115,8 @@ class Agent:
             settings['max_size'] = settings.pop('size')
         logging.configure(**settings)
         log.info(f'Starting Ioto {version} with profile {self.profile}')
-        if self.options['reset']:
-            self._reset()
-            if self.web:
-                self.web.reload(self.config['web'])     # its users may be gone
+        for name in self.forgotten:
+            log.info(f'Reset: removed {name}')
         runtime.watch(self.options['exit'], self.stop)      # nobody signals a time
         try:
             for name in ORDER:
@@ -203,13 +202,14 @@ class Agent:
             log.info('Configuration reloaded')
 
     def _reset(self):
-        for name in os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ():
-            if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')):
-                try:
-                    os.unlink(os.path.join(self.paths.state, name))
-                except OSError as error:
-                    raise StartError(f'reset: cannot remove {error.filename}: {error.strerror}') from None
-                log.info(f'Reset: removed {name}')
+        names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
+        names = [name for name in names if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm'))]
+        for name in names:
+            try:
+                os.unlink(os.path.join(self.paths.state, name))
+            except OSError as error:
+                raise ConfigError(f'cannot remove {error.filename}: {error.strerror}', '--reset') from None
+        return names
 
     async def _start_web(self):
         try:

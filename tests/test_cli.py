@@ -166,6 +166,38 @@ def test_reset_removes_what_was_learned_and_nothing_else(folder, tmp_path):
     assert os.listdir(state) == ['mine.txt']
 
 
+def with_users(folder):
+    """The options of an agent that needs users, and its state/auth.json5."""
+    write(folder, 'config/ioto.json5', "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], routes: [{match: '/a', auth: 'form'}, {}]}}")
+    return ('--config', folder / 'config', '--state', folder / 'state'), folder / 'state/auth.json5'
+
+
+def test_reset_removes_users_that_cannot_be_read(tmp_path):
+    options, users = with_users(tmp_path)
+    write(tmp_path, 'state/auth.json5', '{users: {')
+    refused = run(*options, '--exit', 'app:ready')
+    assert refused.returncode == 1 and f'{users}:1:10' in refused.stderr and 'set-up' not in refused.stdout
+    result = run(*options, '--reset', '--exit', 'app:ready')
+    assert result.returncode == 0 and 'Reset: removed auth.json5' in result.stdout and 'set-up code' in result.stdout
+
+
+@pytest.mark.parametrize('options', [[], ['--quiet'], ['--trace', 'stderr:all:app']])
+def test_the_set_up_code_is_shown_once_whatever_is_logged(tmp_path, options):
+    result = run(*with_users(tmp_path)[0], '--exit', 'app:ready', *options)
+    assert (result.stdout + result.stderr).count('set-up code') == 1
+
+
+def test_nosave_writes_no_users(tmp_path):
+    options, users = with_users(tmp_path)
+    with Child(options[1], *options[2:], '--nosave') as child:
+        code = child.wait_for(re.compile('set-up code (\\w+)'))[1]
+        form = f'code={code}&username=root&password=correcthorse&again=correcthorse'
+        with socket.create_connection(('127.0.0.1', child.port), PATIENCE) as sock:
+            sock.sendall(f'POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {len(form)}\r\n\r\n{form}'.encode())
+            assert sock.recv(1000).startswith(b'HTTP/1.1 303 ')
+    assert not users.exists()
+
+
 def test_background_returns_when_the_agent_is_ready_and_leaves_the_terminal(folder, tmp_path):
     log = tmp_path / 'agent.log'
     result = run('--config', folder, '--background', '--trace', f'{log}:info')

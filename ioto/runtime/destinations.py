@@ -31,12 +31,18 @@ class File(Console):
 
     def reopen(self):
         self.close()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         try:
-            self.fd = os.open(self.path, flags, 0o640)
+            self.fd = os.open(self.path, flags)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            self.fd = os.open(self.path, flags, 0o640)
+            path = os.path.realpath(self.path)
+            folder = os.path.dirname(path)
+            os.makedirs(folder, exist_ok=True)
+            self.fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o640)
+            try:
+                os.fchown(self.fd, *os.stat(folder)[4:6])       # whom the process may become, where root makes it
+            except OSError:
+                pass
         status = os.fstat(self.fd)
         self.size = status.st_size
         self.limit = self.max_size if self.max_size and S_ISREG(status.st_mode) else INFINITY

@@ -14,7 +14,7 @@ from _operator import _compare_digest
 from ..http import HttpError
 from ..http.uri import percent_encode
 from ..json5 import Json5Error, load
-from ..runtime.log import Log
+from ..runtime.log import INFO, Log
 from ..runtime.threads import to_thread
 from . import passwords
 from .digest import ALGORITHMS, secret
@@ -57,6 +57,8 @@ class Access:
         if roles:
             roles = {self.role: [*roles], **roles}
         self.users = Users({**config, 'roles': roles, 'users': expect(dict, config.get('users'), 'auth.users') | self.own})
+        if server.identity and self.path and (self.own or not self.users) and not server.identity.reaches(path):
+            raise WebError('web.chroot', f'{path}, which keeps the users, lies outside')
         self.routes = []
         for path, check in ((self.login_path, self.sign_in), (self.logout_path, self.sign_out)):
             if path:
@@ -78,9 +80,12 @@ class Access:
 
     def announce(self):
         """Show the set-up code while there are no users."""
-        if not self.users and not self.code:
+        if self.login_path and not self.users and not self.code:
             self.code = ''.join([LETTERS[byte & 31] for byte in os.urandom(8)])
-            log.info(f'There are no users yet: {self.login_path} asks for the set-up code {self.code}')
+            message = f'There are no users yet: {self.login_path} asks for the set-up code {self.code}'
+            log.info(message)
+            if log.level < INFO:
+                print(message, flush=True)
 
     # Users that the device keeps
 
@@ -90,15 +95,17 @@ class Access:
             return expect(dict, document.get('auth', document).get('users'), 'auth.users')
         except FileNotFoundError:
             return {}
-        except (OSError, Json5Error, AttributeError) as error:
-            raise WebError('auth', f'{self.path}: {error}') from None
+        except (OSError, Json5Error) as error:
+            raise WebError('auth', str(error)) from None
+        except (AttributeError, WebError):
+            raise WebError('auth.users', f'{self.path}: expected an object of users') from None
 
     def _save(self, name, word, entry):
         """Hash the password of a user, and keep it. Blocks."""
         entry['password'] = passwords.hash_password(word, self.users.target)
         if {*self.schemes} & {*ALGORITHMS}:
             entry['digest'] = {algorithm: secret(algorithm, name, self.users.realm, word) for algorithm in ALGORITHMS}
-        if self.path:
+        if self.path and self.server.keeps:
             from ..json5.atomic import save
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             save(self.path, {'users': self._load() | {name: entry}}, mode=0o600)
@@ -112,10 +119,11 @@ class Access:
         if name in self.own and passwords.needs_rehash(users.passwords[name], users.target):
             async with users.hashing:
                 try:
-                    await to_thread(self._save, name, word, self.own[name])
-                    users.add(name, self.own[name])
-                except OSError as error:
-                    log.error(f'{self.path}: {error.strerror}')
+                    if self._load().get(name) == self.own[name]:        # it is not being changed by hand
+                        await to_thread(self._save, name, word, self.own[name])
+                        users.add(name, self.own[name])
+                except (OSError, WebError) as error:
+                    log.error(f'{self.path}: {error}')
         return self._enter(web, name)
 
     def _enter(self, web, name):

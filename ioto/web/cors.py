@@ -3,7 +3,7 @@
     cors: {origins: ['https://app.example'], methods: ['GET', 'PUT'], headers: ['Content-Type'], expose: ['ETag'],
            credentials: false, age: '1 hr'}
 
-`origins` may be ['*'], but not together with `credentials`. Without `methods` those that the route has are allowed,
+`origins` may be ['*'], or 'null', but not together with `credentials`. Without `methods` those that the route has are allowed,
 without `headers` Content-Type. A preflight is answered 204 before any check of the route, since a browser sends no
 credentials with it. Other answers, errors and 304 as well, get their fields as their head is made; who is not allowed
 gets the answer without them, which his browser then keeps from the page.
@@ -29,8 +29,8 @@ class Cors:
         self.origins = {origin.lower() for origin in origins}
         if not origins:
             raise WebError(f'{where}.origins', "expected origins such as 'https://a.example'")
-        if '*' in origins and config.get('credentials'):
-            raise WebError(f'{where}.credentials', "not possible with the origin '*': name the origins")
+        if {'*', 'null'} & self.origins and config.get('credentials'):
+            raise WebError(f'{where}.credentials', "not possible with the origins '*' and 'null', which any page can have")
         self.methods = methods(config.get('methods'), f'{where}.methods')
         age = config.get('age')
         try:

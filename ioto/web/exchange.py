@@ -21,7 +21,7 @@ from .body import Body, Disconnected
 JSON = b'Content-Type: application/json\r\n'
 TEXT = b'Content-Type: text/plain; charset=utf-8\r\n'
 BYTES = b'Content-Type: application/octet-stream\r\n'
-FORM = 'application/x-www-form-urlencoded'
+FORM, MULTIPART = 'application/x-www-form-urlencoded', 'multipart/form-data'
 NO_BODY = {204, 304}
 VARIABLES = 1000        # of a form
 RESERVED = {'transfer-encoding', 'date', 'content-length', 'connection'}        # the server sets these
@@ -207,7 +207,7 @@ class Web(Request):
 
     async def json(self):
         """Return the value of the JSON body. Raises HttpError 400, 413, and 415 where it says to be a form."""
-        if self._kind() in (FORM, 'multipart/form-data'):
+        if self._kind() in (FORM, MULTIPART):
             raise HttpError(415, 'expected application/json', (('Accept', 'application/json'),))
         data = await self.read_all()
         try:
@@ -223,7 +223,7 @@ class Web(Request):
         """
         if self._form is None:
             kind = self._kind()
-            if kind == 'multipart/form-data':
+            if kind == MULTIPART:
                 from .upload import receive
                 self.refuse_coding()
                 found = await receive(self, progress)

@@ -1,8 +1,8 @@
 """Giving up the rights of root once the ports are bound: `web.chroot`, `web.user` and `web.group`.
 
 Names are looked up at the start, where /etc is in sight; `assume` then goes through chroot, groups, group and user in the order that
-leaves no way back (chroot(2), setgroups(2), setuid(2)). A chroot hides Python's library, so what is imported only when it is used is
-loaded before. Configured paths below the new root are found by their old names. Not in sight any more, unless the new root
+leaves no way back (chroot(2), setgroups(2), setuid(2)). Where a chroot hides Python's library, or the user may not read it or this
+program, what is imported only when it is used is loaded before. Configured paths below the new root are found by their old names. Not in sight any more, unless the new root
 has them: the configuration and certificates for a reload, the resolver's files for names of hosts, /proc and /dev/log.
 """
 
@@ -50,7 +50,11 @@ class Identity:
         if path not in self.found:
             self.found[path] = os.path.realpath(self.find(path))
         path = self.found[path]
-        return path[len(self.root):] or '/' if self.moved and (path + '/').startswith(self.root + '/') else path
+        return path[len(self.root):] or '/' if self.moved and self.reaches(path) else path
+
+    def reaches(self, path):
+        """Whether a real path will still be there."""
+        return self.root in (None, '/') or f'{path}/'.startswith(f'{self.root}/')
 
     def assume(self):
         """Become it. Raises OSError."""
@@ -63,6 +67,12 @@ class Identity:
             os.setgroups(self.groups)
             os.setgid(self.gid)
         if self.uid is not None:
+            os.seteuid(self.uid)
+            places = getattr(__loader__, 'archive', os.path.dirname(__file__)), os.path.dirname(os.__file__)
+            readable = self.root or all(os.access(place, os.R_OK, effective_ids=True) for place in places)
+            os.seteuid(0)
+            if not readable:
+                preload()
             os.setuid(self.uid)
 
 

@@ -45,12 +45,13 @@ def addresses_of(config):
 class Server:
     """An embedded web server of the `web` properties; `resolve` turns a configured path into a real one.
 
-    With `development` true, https:// listeners speak HTTP as long as there is no certificate.
+    With `development` true, https:// listeners speak HTTP as long as there is no certificate. With `keeps` false the users that are
+    made are not written to @state/auth.json5.
     """
 
-    def __init__(self, config=None, resolve=str, development=False):
+    def __init__(self, config=None, resolve=str, development=False, keeps=True):
         self.resolve = resolve
-        self.development = development
+        self.development, self.keeps = development, keeps
         self.tls = None                 # the context of https:// listeners
         self.secured = []               # those listeners
         self.listeners = []
@@ -248,8 +249,7 @@ class Server:
             identity.assume()
         except OSError as error:
             raise WebError('web.chroot' if identity.root else 'web.user', error.strerror) from None
-        if identity.root:
-            self.configure(self.config, renew=False)
+        self.configure(self.config, renew=False)        # by what is in sight, and this user may use
 
     async def _close_listeners(self):
         for listener in self.listeners:

@@ -1,7 +1,7 @@
 """Sessions: what the server remembers of a browser, found by the cookie that it sends back.
 
 A session ends `lifetime` seconds after its last use. Of more than `limit` the one unused longest goes, those without a user
-first, so strangers cannot push out who has signed in. One begins when it holds something: the answer's head then takes the cookie
+first, and users only for users: strangers cannot push out who has signed in. One begins when it holds something: the answer's head then takes the cookie
 along, and so that nobody else gets it from a cache, Cache-Control, where the action or its route does not say otherwise.
 """
 
@@ -12,7 +12,7 @@ from _operator import _compare_digest        # hmac's, without the OpenSSL that 
 from ..http import HttpError
 from ..http.fields import format_cookie
 from ..http.uri import parse_form
-from .exchange import FORM, Web
+from .exchange import FORM, MULTIPART, Web
 
 PRIVATE = b'Cache-Control: private, no-cache\r\n'
 XSRF = 'XSRF-TOKEN'
@@ -63,12 +63,14 @@ class Sessions:
     def renew(self, session, user=None):
         """Begin a session, or give it to who signed in: the same values under a new identifier and token, against fixation."""
         self._drop(session)
+        if session.user not in (None, user):
+            session.clear()             # what another user's was
         session.user, session.used = user, self.clock()
         session.id, session.token = os.urandom(16).hex(), os.urandom(16).hex()
         for table in self.tables:
             while table:
                 old = next(iter(table.values()))
-                if len(self) < self.limit and session.used - old.used < self.lifetime:
+                if session.used - old.used < self.lifetime and (len(self) < self.limit or old.user and not user):
                     break
                 self._drop(old)
         self.tables[user is not None][session.id] = session
@@ -127,7 +129,9 @@ async def check_token(web):
         web.shows_token = bool(web.xsrf)
         return
     token = web.fields.get('x-xsrf-token') or web.vars.get('_xsrf')
-    if not token and web._kind() == FORM:
+    if not token and web.session.id and web._kind() == MULTIPART:
+        token = (await web.form()).get('_xsrf')
+    elif not token and web._kind() == FORM:
         data = await web.read_all()
         web.body().ready.append(data)       # for the action
         token = parse_form(data).get('_xsrf')

@@ -181,8 +181,9 @@ class Signature:
     def around(self, handler):
         """A handler that checks before and after this one."""
         async def validated(web):
-            if self.role and (web.user is None or not web.user.has_role(self.role)):
-                raise HttpError(401 if web.user is None else 403, f'only for users with the role {self.role}')
+            if self.role and not (web.user and web.user.has_role(self.role)):
+                from .access import refusal
+                raise refusal(web, f'the role {self.role!r}', web.user)
             try:
                 await self._take(web)
             except Mismatch as error:

@@ -98,9 +98,9 @@ def prepare(resolve, settings):
             sweep(folder)
         except OSError as error:
             raise WebError('web.upload.dir', f'{folder}: {error.strerror}') from None
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise WebError('web.upload.dir', f'{folder} may not be written')
         prepared.add(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WebError('web.upload.dir', f'{folder} may not be written')
     return folder
 
 

@@ -577,7 +577,7 @@ def test_what_changes_something_needs_the_token():
         statuses += [await post(fields=field, method=method) for method in ('PUT', 'DELETE', 'PATCH')]
         statuses += [await post(method=method) for method in ('PUT', 'DELETE', 'PATCH')]
         statuses += [await post(fields=f'X-XSRF-TOKEN: {wrong}\r\n') for wrong in ('', 'x', token[:-1], token + '0')]
-        statuses += [await post(f'_xsrf={token}', kind='text/plain'), await post(f'_xsrf={token}', kind='multipart/form-data; boundary=x')]
+        statuses += [await post(f'_xsrf={token}', kind='text/plain'), await post(f'"{token}"', kind='application/json')]
         form = await browser.post('/token/', f'x=7&_xsrf={token}')
         stranger = await Browser(browser.client).post('/token/', f'_xsrf={token}')
         return page, token, statuses, form.text, stranger
@@ -586,6 +586,20 @@ def test_what_changes_something_needs_the_token():
     assert page.fields['x-xsrf-token'] == token and page.text == f'GET None {token}' and form == f'POST 7 {token}'
     assert f'XSRF-TOKEN={token}; Path=/; SameSite=Strict' in page.cookies and page.fields['cache-control'] == 'private, no-cache'
     assert 'load the page again' in stranger.text
+
+
+def test_a_form_with_files_may_hold_the_token(tmp_path):
+    async def main(browser, server):
+        async def post(token):
+            body = ''.join(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in (
+                ('f"; filename="a.txt', 'data'), ('x', '7'), ('_xsrf', token))) + '--x--\r\n'
+            answer = await browser.ask('POST', '/token/', body, 'multipart/form-data; boundary=x')
+            return answer.status, answer.text, os.listdir(tmp_path)
+        stranger = await post('')
+        await browser.get('/token/')
+        return stranger, await post('0' * 32), await post(browser.cookies['XSRF-TOKEN'])
+    stranger, wrong, right = run(main, {'upload': {'dir': str(tmp_path)}})
+    assert stranger[::2] == wrong[::2] == (403, []) and right[::2] == (200, []) and right[1].startswith('POST ')
 
 
 def test_the_token_follows_the_session():
@@ -733,6 +747,16 @@ def test_hashes_of_the_state_get_the_configured_rounds_at_login(tmp_path, messag
     statuses, stored = setting_up(main, tmp_path, {**AUTH, 'rounds': 20})
     kept = json5.load(tmp_path / 'state/auth.json5')['users']['bob']
     assert statuses == [303, 303] and kept['password'] == stored and passwords.split(stored)[0] == 20 and kept['note'] == 'kept'
+
+
+def test_a_login_brings_back_no_user_who_was_taken_away_by_hand(tmp_path, messages):
+    write(tmp_path, 'state/auth.json5', json5.render({'users': {'bob': USERS['bob']}}))
+
+    async def main(browser, server):
+        write(tmp_path, 'state/auth.json5', '{users: {}}')
+        return (await browser.sign_in('bob')).status
+    assert setting_up(main, tmp_path, {**AUTH, 'rounds': 20}) == 303
+    assert json5.load(tmp_path / 'state/auth.json5') == {'users': {}}
 
 
 # Nothing else waits

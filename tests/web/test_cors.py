@@ -132,7 +132,7 @@ def test_a_preflight_needs_no_user():
 
 
 @pytest.mark.parametrize('cors, property', [
-    ({'origins': ['*'], 'credentials': True}, '.credentials'), ({}, None), ({'methods': ['GET']}, '.origins'),
+    ({'origins': ['*'], 'credentials': True}, '.credentials'), ({'origins': ['NULL', PAGE], 'credentials': True}, '.credentials'), ({}, None), ({'methods': ['GET']}, '.origins'),
     ({'origins': [PAGE, 'app.example']}, '.origins[1]'), ({'origins': ['https://a.example/']}, '.origins[0]'),
     ({'origins': ['https://a b']}, '.origins[0]'), ({'origins': [PAGE], 'methods': ['get']}, '.methods'),
     ({'origins': [PAGE], 'headers': ['a\r\nb']}, ''), ({'origins': [PAGE], 'age': 'soon'}, ''),

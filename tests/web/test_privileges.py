@@ -5,6 +5,7 @@ import grp
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,11 @@ async def start(agent):
     @agent.web.action('/wrong')
     def wrong(web):
         raise KeyError('oops')
+
+    @agent.web.action('/form')
+    async def form(web):
+        await web.form()
+        return str(len(web.files))
 
     @agent.web.action('/regain')
     def regain(web):
@@ -103,11 +109,61 @@ def test_in_a_chroot_everything_of_the_server_works(folder, certs):
 
 
 @root
+def test_a_user_who_may_not_read_the_program_runs_all_of_it(folder):
+    tree = folder / 'closed'
+    shutil.copytree(f'{TREE}/ioto', tree / 'ioto')
+    shutil.copy(f'{TREE}/ioto.py', tree)
+    tree.chmod(0o700)
+    write(folder, 'config/ioto.json5', json.dumps({
+        'services': {'web': True}, 'app': 'app.py', 'web': {'listen': ['http://127.0.0.1:0'], 'documents': 'jail/site', 'user': 'nobody'}}))
+    with Child(folder / 'config', command=[sys.executable, str(tree / 'ioto.py')]) as child:
+        assert get(child.port, '/wrong')[0] == 500
+        child.wait_for("KeyError: 'oops'")
+        answer = curl('-F', f'file=@{TREE}/ioto.py', f'http://127.0.0.1:{child.port}/form')
+        assert answer.stdout == b'1'
+
+
+@root
+@pytest.mark.parametrize('web, message', [
+    ({'upload': {'dir': 'jail/site'}}, 'web.upload.dir'), ({'log': {'path': 'jail/access.log', 'format': 'json'}}, 'web.log.path'),
+    ({'routes': [{'match': '/a', 'role': 'x'}, {}]}, 'auth'),
+])
+def test_what_the_user_may_not_use_stops_the_start(folder, web, message):
+    write(folder, 'state/auth.json5', '{}').chmod(0o600)
+    child = agent(folder, user='nobody', **web)
+    assert child.wait() == 1 and message in child.output()
+
+
+@root
 def test_documents_outside_of_the_chroot_stop_the_start(folder):
     write(folder, 'site/index.html', 'outside')
     child = agent(folder, chroot='jail', documents='site')
     assert child.wait() == 1
     assert 'web.documents: there is no folder' in child.output()
+
+
+@root
+def test_users_outside_of_the_chroot_stop_the_start(folder):
+    """Else there would seem to be none, and a new administrator were asked for."""
+    write(folder, 'state/auth.json5', '{users: {root: {roles: []}}}')
+    child = agent(folder, chroot='jail', user='nobody', routes=[{'match': '/a', 'auth': 'form'}, {}])
+    assert child.wait() == 1
+    assert 'web.chroot: ' in child.output() and 'set-up code' not in child.output()
+
+
+@root
+def test_logs_in_a_folder_of_the_user_are_reopened(folder):
+    logs = folder / 'logs'
+    logs.mkdir()
+    os.chown(logs, NOBODY.pw_uid, NOBODY.pw_gid)
+    with agent(folder, user='nobody', log={'path': str(logs / 'access.log')}) as child:
+        get(child.port)
+        os.rename(logs / 'access.log', logs / 'old.log')
+        child.send(signal.SIGHUP)
+        child.wait_for('Configuration reloaded')
+        get(child.port, '/second')
+        child.stop()
+    assert '/second' in (logs / 'access.log').read_text() and (logs / 'old.log').stat().st_uid == NOBODY.pw_uid
 
 
 @pytest.mark.parametrize('web, message', [

@@ -234,10 +234,11 @@ def test_a_role_needs_a_user_who_has_it():
         web._user = users[web.query]
 
     async def main(client, server):
-        server.router.routes[0].checks.append(sign_in)
+        server.router.routes[2].checks.append(sign_in)
         for query, status in (('', 401), ('user', 403), ('admin', 200)):
-            assert (await client.ask(f'GET /api/admin?{query}')).status == status
-    serve(main, CONFIG, {'/api/admin': lambda web: 'in'})
+            answer = await client.ask(f'GET /api/admin?{query}')
+            assert answer.status == status and (status == 401) == ('www-authenticate' in answer.fields)
+    serve(main, CONFIG | {'auth': {'rounds': 10}}, {'/api/admin': lambda web: 'in'})
 
 
 def test_routes_that_do_not_validate_keep_their_handler():
