@@ -309,7 +309,7 @@ def test_an_app_whose_stop_fails_gives_status_1_and_the_services_stop(folder):
 
 def test_the_examples_of_the_readme_work(folder, tmp_path):
     with open(os.path.join(TREE, 'README.md'), encoding='utf-8') as file:
-        blocks = dict(re.findall(r'^```(js|python)\n(.*?)^```', file.read(), re.M | re.S))
+        blocks = dict(reversed(re.findall(r'^```(js|python)\n(.*?)^```', file.read(), re.M | re.S)))
     for name in ('device.json5', 'ioto.json5'):
         os.unlink(folder / name)
     write(folder, 'ioto.json5', blocks['js'].replace('127.0.0.1:8080', '127.0.0.1:0'))

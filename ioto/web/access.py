@@ -71,6 +71,9 @@ class Access:
         """Take over from the Access before a reload, or None."""
         changed = [*self.users.users]
         if old:
+            for name, entry in () if self.server.keeps else old.own.items():
+                self.own[name] = entry
+                self.users.add(name, entry)
             self.code = None if self.users else old.code
             changed = self.users.inherit(old.users)
         for name in changed:
@@ -146,9 +149,10 @@ class Access:
                 raise HttpError(409, 'somebody else was faster: sign in')
             entry = {'roles': [self.role]}
             await to_thread(self._save, name, word, entry)
-            users.add(name, entry)
-            self.own[name] = entry
-            self.code = None
+            for access in self, self.server.access:         # another one, when a reload came meanwhile
+                access.users.add(name, entry)
+                access.own[name] = entry
+                access.code = None
         return self._enter(web, name)
 
     # Pages

@@ -629,11 +629,11 @@ def code_in(messages):
     return re.findall(r'set-up code ([0-9A-HJKMNP-TV-Z]{8})$', '\n'.join(messages), re.M)
 
 
-def setting_up(main, tmp_path, auth=None, routes=({'match': '/admin/', 'role': 'admin'}, {})):
+def setting_up(main, tmp_path, auth=None, routes=({'match': '/admin/', 'role': 'admin'}, {}), keeps=True):
     """Run `await main(browser, server)` on a server without users that keeps its state in tmp_path."""
     async def inside():
         server = Server({'listen': ['http://127.0.0.1:0'], 'auth': auth or {'rounds': 10}, 'routes': list(routes)},
-                        lambda path: path.replace('@state', str(tmp_path / 'state')))
+                        lambda path: path.replace('@state', str(tmp_path / 'state')), keeps=keeps)
         for path, function in ACTIONS.items():
             server.action(path)(function)
         await server.start()
@@ -705,6 +705,25 @@ def test_of_two_browsers_one_wins(tmp_path, messages):
         return [answer.status for answer in answers]
     assert setting_up(main, tmp_path) == [303, 409]
     assert [*json5.load(tmp_path / 'state/auth.json5')['users']] == ['one']
+
+
+def test_who_is_kept_in_memory_only_lasts_over_a_reload(tmp_path, messages):
+    async def main(browser, server):
+        await browser.post('/auth/login', set_up(code_in(messages)[0]))
+        server.reload(server.config)
+        return (await browser.get('/admin/')).text, server.access.code, os.path.exists(tmp_path / 'state')
+    assert setting_up(main, tmp_path, keeps=False) == ('root', None, False)
+
+
+def test_a_reload_while_the_administrator_is_made_leaves_no_code(tmp_path, messages):
+    async def main(browser, server):
+        made = runtime.spawn(browser.post('/auth/login', set_up(code_in(messages)[0])))
+        while not server.access.users.hashing.locked():
+            await runtime.sleep(0)
+        server.reload(server.config)
+        status = (await made.join()).status
+        return status, server.access.code, len(server.access.users)
+    assert setting_up(main, tmp_path, {'rounds': 200_000}) == (303, None, 1)
 
 
 def test_digest_works_for_the_administrator_where_it_is_a_method(tmp_path, messages):
