@@ -376,7 +376,9 @@ def test_redirections(rule, request_target, location):
 @pytest.mark.parametrize('config, name', [
     ({'routes': [{'match': 'a'}]}, 'web.routes[0].match'),
     ({'routes': [{'methods': ['get']}]}, 'web.routes[0].methods'), ({'routes': [{'can': 'edit'}]}, 'web.routes[0].can'),
-    ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
+    ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'from': 'a', 'to': '/b'}]}, 'web.redirect[0].from'),
+    ({'routes': [{'status': 301}]}, 'web.routes[0].status'), ({'routes': [{'methods': []}]}, 'web.routes[0].methods'),
+    ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
     ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'limits': {'header': 'unlimited'}}, 'web.limits.header'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
     ({'headers': {'X': 'a\nb'}}, 'web.headers'), ({'documents': '/nowhere'}, 'web.documents'),
     ({'listen': ['ftp://x']}, 'web.listen[0]'), ({'cache': {'html': '1 fortnight'}}, 'web.cache.html'),
