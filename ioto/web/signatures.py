@@ -29,7 +29,7 @@ from types import CoroutineType
 from ..http import HttpError
 from ..json5 import to_json
 from ..runtime.log import Log
-from .exchange import FORM, JSON
+from .exchange import FORM
 from .routes import WebError, longest
 from .routes import methods as check_methods
 
@@ -195,7 +195,7 @@ class Signature:
             try:
                 await self._take(web)
             except Mismatch as error:
-                return refuse(web, error)
+                return web.answer_error(400, str(error), field=error.field)
             result = handler(web)
             if type(result) is CoroutineType:
                 result = await result
@@ -227,16 +227,6 @@ def giving(value):
     async def given():
         return value
     return given
-
-
-def refuse(web, error):
-    """Answer 400 and say what is wrong, as JSON to who speaks it."""
-    accept = web.fields.get('accept', '')
-    if 'json' in accept or 'text' not in accept and 'json' in web._kind():
-        web.connection.server.errors += 1
-        web.answer(400, JSON, to_json({'error': str(error), 'field': error.field}).encode())
-    else:
-        web.answer_error(400, str(error))
 
 
 class Signatures:

@@ -687,3 +687,23 @@ def test_an_idle_connection_does_not_keep_its_last_answer():
         assert [connection.web for connection in server.connections] == [None]
         assert not [thing for thing in gc.get_objects() if type(thing) is list and thing and thing[0] == 'the big answer']
     serve(main, actions={'/a': lambda web: ['the big answer'] * 1000})
+
+
+@pytest.mark.parametrize('fields, is_json', [
+    ('', False), ('Accept: */*\r\n', False), ('Accept: application/json\r\n', True), ('Accept: text/html,*/*;q=0.8\r\n', False),
+    ('Content-Type: application/json\r\nAccept: */*\r\n', True), ('Content-Type: application/json\r\nAccept: text/html\r\n', False)])
+@pytest.mark.parametrize('path, status, message', [
+    ('/none', 404, 'no such document'), ('/why', 409, 'why "not"'), ('/bare', 404, 'Not Found'), ('/fail', 500, 'the request could')])
+def test_errors_are_json_for_who_speaks_it(tmp_path, fields, is_json, path, status, message):
+    async def why(web):
+        await web.error(409, 'why "not"')
+
+    async def bare(web):
+        await web.error(404)
+
+    async def main(client, server):
+        return await client.ask(f'GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n'.encode())
+    answer = serve(main, {'documents': str(tmp_path)}, {'/why': why, '/bare': bare, '/fail': lambda web: 1 / 0})
+    assert answer.status == status
+    assert answer.fields['content-type'] == ('application/json' if is_json else 'text/plain; charset=utf-8')
+    assert message in (json.loads(answer.body)['error'] if is_json else answer.body.decode())
