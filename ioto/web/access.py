@@ -29,16 +29,15 @@ SHORTEST = 8                # characters of the first administrator's password
 HTML = b'Content-Type: text/html; charset=utf-8\r\n'
 PAGE = '''<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
-<title>{0}</title><link rel="icon" href="/icon.svg"><link rel="stylesheet" href="/style.css">
+<title>{0}</title><link rel="stylesheet" href="/style.css">
 <main class="sign"><form class="card" method="post"><h1>{0}</h1><p role="alert">{1}</p>{2}<button>{0}</button></form></main>
 '''
-INPUT = '<p><label>{} <input name="{}" type="{}" autocomplete="{}" autocapitalize="none" required{}></label></p>\n'
-SIGN_IN = (INPUT.format('Name', 'username', 'text', 'username', ' autofocus')
-           + INPUT.format('Password', 'password', 'password', 'current-password', ''))
-SET_UP = (INPUT.format("Set-up code, which the device's log shows", 'code', 'text', 'off', ' autofocus')
-          + INPUT.format('Name of the administrator', 'username', 'text', 'username', '')
-          + INPUT.format(f'Password of {SHORTEST} characters or more', 'password', 'password', 'new-password', f' minlength="{SHORTEST}"')
-          + INPUT.format('Password again', 'again', 'password', 'new-password', ''))
+INPUT = '<p><label>{} <input name="{}" type="{}" autocomplete="{}" autocapitalize="none" required></label></p>\n'
+SIGN_IN = INPUT.format('Name', 'username', 'text', 'username') + INPUT.format('Password', 'password', 'password', 'current-password')
+SET_UP = (INPUT.format("Set-up code, which the device's log shows", 'code', 'text', 'off')
+          + INPUT.format('Name of the administrator', 'username', 'text', 'username')
+          + INPUT.format(f'Password of {SHORTEST} characters or more', 'password', 'password', 'new-password')
+          + INPUT.format('Password again', 'again', 'password', 'new-password'))
 SIGN_OUT = '<p><label><input name="everywhere" type="checkbox"> in all browsers</label></p>\n'
 
 log = Log('web')
@@ -192,6 +191,8 @@ class Access:
         for name in ('username', 'code') if message else ():            # not to be typed again
             value = web.vars.get(name, '').replace('&', '&amp;').replace('"', '&quot;')
             inputs = inputs.replace(f'"{name}" type', f'"{name}" value="{value}" type')
+        first = 'name="password"' if message else 'name='
+        inputs = inputs.replace(first, f'autofocus {first}', 1)
         web.content_type = HTML
         web.answer_value(PAGE.format(title, message, inputs))
 

@@ -691,7 +691,7 @@ def test_what_was_refused_need_not_be_typed_again_and_is_no_markup(tmp_path, mes
         return (await browser.post('/auth/login', set_up('AAAA', '%22%3E%3Cb%3E%26')))
     text = setting_up(main, tmp_path).text
     assert ' name="username" value="&quot;><b>&amp;" type="text"' in text and ' name="code" value="AAAA"' in text
-    assert 'correct' not in text
+    assert 'correct' not in text and text.count('autofocus') == 1 and '<input autofocus name="password"' in text
 
 
 def test_the_log_tells_who_signs_in_and_who_fails(tmp_path, messages):
