@@ -15,6 +15,14 @@ SERVICES = ('serialize', 'database', 'web', 'register', 'provision', 'keys', 'mq
 FOLDERS = '@config/ @state/ @site/ @certs/ @home/'
 PREFIXES = '+-=?'       # of keys, for json5.blend
 
+
+def above(convert):
+    """A conversion that refuses 0, which is neither "none" nor "no limit"."""
+    def check(value):
+        return convert(value) or convert(None)
+    return check
+
+
 KINDS = {   # kind: (what is expected; the type, words, pattern or conversion that decides)
     dict: ('an object in braces', dict),
     list: ('a list in brackets', list),
@@ -24,42 +32,51 @@ KINDS = {   # kind: (what is expected; the type, words, pattern or conversion th
     'count': ("a whole number such as 100, or 'unlimited'", units.size),
     'size': ("a size such as '100K'", units.size),
     'time': ("a time such as '30 secs'", units.seconds),
+    'some': ("a whole number from 1, or 'unlimited'", above(units.size)),
+    'room': ("a size from 1 byte, such as '100K'", above(units.size)),
+    'span': ("a time above 0 such as '30 secs', or 'never'", above(units.seconds)),
+    'word': ('a text that is not empty', '(?s).+'),
+    'name': ('the name of a file', '[^/]+'),
+    'host': ('a host name', r'[^\s/]*'),
+    'path': ("a path that begins with '/'", '/.*|'),
+    'mime': ("a media type such as 'text/css'", r'[\w.+-]+/[\w.+-]+ *(;[ -~]*)?'),
     'address': ("an address such as 'http://:8080'", 
                 r'unix:.+|(https?://)?(\[[\w:.%]+\]|[\w.-]+|(?=:))(:([0-5]?\d{1,4}|6[0-5]\d{3}))?/?'),
     'handler': ("one of 'file', 'action'", 'file|action'),
     'serialize': ("one of 'none', 'auto', 'factory', false", ('none', 'auto', 'factory', False)),
     'show': ("letters out of 'HhBb'", '[HhBb]*'),
     'types': ('words out of error, info, trace, debug', '(?i)(!?(error|info|trace|debug|all) *(, *|$))*'),
-    'format': ('a text with %A, %D, %H, %M, %P, %S and %T', '(%[ADHMPST%]|[^%])*'),
+    'format': ('a text with %M, and %A, %D, %H, %P, %S and %T', '(?s)(?=.*%M)(%[ADHMPST%]|[^%])*'),
 }
 
 # Properties, '*' for any name, and their kinds: one of KINDS, another table, or a list of one kind
 
-LIMITS = dict.fromkeys('backlog body buffer cache form frame header item line message upload'.split(), 'size') | dict.fromkeys(
-    'connections clientConnections fields files requests sessions'.split(), 'count')
-TIMEOUTS = dict.fromkeys('parse inactivity ping request session tls grace'.split(), 'time')
+SIZES = dict.fromkeys('body buffer form upload'.split(), 'size') | dict.fromkeys('backlog frame message'.split(), 'room') | {
+    'files': 'count'}
+LIMITS = SIZES | dict.fromkeys('cache item'.split(), 'size') | dict.fromkeys('header line'.split(), 'room') | dict.fromkeys(
+    'connections clientConnections fields requests sessions'.split(), 'some')
+TIMEOUTS = dict.fromkeys('parse inactivity ping request session tls'.split(), 'span') | {'grace': 'time'}
 ROUTE = {
-    'match': 'text', 'handler': 'handler', 'methods': ['text'], 'role': 'text', 'can': 'text', 'auth': 'any',
-    'redirect': 'text', 'status': 'count', 'stream': 'flag', 'cache': 'any', 'headers': {'*': 'text'},
-    'limits': dict.fromkeys('backlog body buffer form frame message upload'.split(), 'size') | {'files': 'count'},
-    'timeouts': {'request': 'time', 'inactivity': 'time'}, 'validate': 'flag', 'xsrf': 'flag',
+    'match': 'text', 'handler': 'handler', 'methods': ['text'], 'role': 'word', 'can': 'word', 'auth': 'any',
+    'redirect': 'word', 'status': 'count', 'stream': 'flag', 'cache': 'any', 'headers': {'*': 'text'},
+    'limits': SIZES, 'timeouts': {'request': 'span', 'inactivity': 'span'}, 'validate': 'flag', 'xsrf': 'flag',
     'cors': {'origins': ['text'], 'methods': ['text'], 'headers': ['text'], 'expose': ['text'], 'credentials': 'flag', 'age': 'time'},
 }
 HOST = {
-    'documents': 'text', 'index': 'text', 'name': 'any', 'routes': [ROUTE], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
-    'redirect': [{'status': 'count', 'from': 'text', 'to': 'text'}], 'mime': {'*': 'text'},
+    'documents': 'text', 'index': 'name', 'name': 'any', 'routes': [ROUTE], 'headers': {'*': 'text'}, 'cache': {'*': 'any'},
+    'redirect': [{'status': 'count', 'from': 'text', 'to': 'text'}], 'mime': {'*': 'mime'},
 }
 WEB = HOST | {
-    'name': 'text', 'listen': ['address'], 'hosts': [HOST], 'limits': LIMITS, 'timeouts': TIMEOUTS, 'show': 'show',
+    'name': 'host', 'listen': ['address'], 'hosts': [HOST], 'limits': LIMITS, 'timeouts': TIMEOUTS, 'show': 'show',
     'log': 'any', 'signatures': {'*': 'any'}, 'proxies': ['text'], 'user': 'text', 'group': 'text', 'chroot': 'text',
     'tls': dict.fromkeys('certificate key authority ciphers minimum'.split(), 'text') | {
         'certificates': [{'certificate': 'text', 'key': 'text'}], 'tickets': 'any', 'verify': 'any'},
     'files': {'cache': 'size', 'item': 'size'}, 'upload': {'dir': 'text', 'remove': 'flag'},
 }
 AUTH = {
-    'realm': 'text', 'login': 'text', 'logout': 'text', 'home': 'text', 'methods': 'any', 'rounds': 'count', 'setup': {'role': 'text'},
+    'realm': 'text', 'login': 'path', 'logout': 'path', 'home': 'path', 'methods': 'any', 'rounds': 'some', 'setup': {'role': 'word'},
     'users': {'*': {'*': 'any', 'digest': {'*': 'text'}, 'roles': ['text']}}, 'roles': {'*': 'any'},
-    'limits': dict.fromkeys('wait longest forget nonce'.split(), 'time') | {'failures': 'count', 'entries': 'count'},
+    'limits': dict.fromkeys('wait longest forget'.split(), 'time') | {'nonce': 'span', 'failures': 'some', 'entries': 'some'},
 }
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}

@@ -37,7 +37,8 @@ def device_status(agent, web=None):
         report['web'] = agent.web.stats
         access = agent.web.access
         if web and access:
-            report['auth'] = {'user': web.user and web.user.name, 'login': access.login_path, 'logout': access.logout_path}
+            report['auth'] = {'user': web.user and web.user.name, 'login': access.login_path, 'logout': access.logout_path,
+                              'setup': bool(access.code)}
     return report
 
 

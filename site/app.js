@@ -126,8 +126,8 @@ function render(report, now) {
     const sign = element('sign');
     sign.hidden = !report.auth;
     if (report.auth) {
-        const {user, login, logout} = report.auth;
-        show('sign', user ? `Sign out ${user}` : 'Sign in');
+        const {user, login, logout, setup} = report.auth;
+        show('sign', user ? `Sign out ${user}` : setup ? 'Set up' : 'Sign in');
         sign.href = user ? logout : login;
     }
     show('version', agent.version || '');

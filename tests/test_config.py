@@ -69,7 +69,7 @@ def test_a_log_in_web_json5_with_the_format_of_requests_is_theirs(tmp_path, text
     assert values['web']['log'] == {'format': form, 'path': 'x'} and 'types' not in values.get('log', {})
 
 
-@pytest.mark.parametrize('text', ["{log: {format: '%D %M', path: 'x'}}", "{log: {path: 'x'}}", "{log: {types: 'error', format: 'common'}}"])
+@pytest.mark.parametrize('text', ["{log: {format: '%D %M', path: 'x'}}", "{log: {path: 'x'}}", "{log: {types: 'error', format: 'common %M'}}"])
 def test_any_other_log_in_web_json5_is_the_agents(tmp_path, text):
     write(tmp_path, 'web.json5', text)
     values = load(tmp_path).values
@@ -172,19 +172,19 @@ MISTAKES = [    # file, its text, what the message says after the folder
      "1:17: web.limits.body: expected a size such as '100K', got 'lots'"),
     ('ioto.json5', '{web: {limits: []}}', '1:8: web.limits: expected an object in braces, got []'),
     ('ioto.json5', '{web: {limits: {fields: -1}}}',
-     "1:17: web.limits.fields: expected a whole number such as 100, or 'unlimited', got -1"),
-    ('ioto.json5', '{web: {index: null}}', '1:8: web.index: expected a text, got null'),
+     "1:17: web.limits.fields: expected a whole number from 1, or 'unlimited', got -1"),
+    ('ioto.json5', '{web: {index: null}}', '1:8: web.index: expected the name of a file, got null'),
     ('ioto.json5', '{conditional: {profil: {}}}',
      "1:16: conditional.profil: unknown property, did you mean 'profile'?"),
     ('ioto.json5', '{conditional: {\nprofile: {prod: {web: {index: 5}}}}}',
-     '2:24: web.index: expected a text, got 5'),
+     '2:24: web.index: expected the name of a file, got 5'),
     ('ioto.json5', '{profiles: {dev: 5}}', '1:13: profiles.dev: expected an object in braces, got 5'),
     ('web.json5', '// a comment\n{\n    limits: {\n        body: "lots",\n}}',
      "4:9: web.limits.body: expected a size such as '100K', got 'lots'"),
     ('web.json5', '{web: {\n limit: {}}}', "2:2: web.limit: unknown property, did you mean 'limits'?"),
     ('web.json5', '{web: {}, servics: {}}', "1:11: servics: unknown property, did you mean 'services'?"),
     ('web.json5', '{web: {},\n tls: {key: 1}}', '2:8: web.tls.key: expected a text, got 1'),
-    ('web.json5', '{timeouts: {parse: true}}', "1:13: web.timeouts.parse: expected a time such as '30 secs', got true"),
+    ('web.json5', '{timeouts: {parse: true}}', "1:13: web.timeouts.parse: expected a time above 0 such as '30 secs', or 'never', got true"),
     ('web.json5', '{routes: [{match: "/"},\n {match: "/b", handler: "files"}]}',
      "2:16: web.routes[1].handler: expected one of 'file', 'action', got 'files'"),
     ('web.json5', '{routes: {}}', '1:2: web.routes: expected a list in brackets, got {}'),
@@ -194,7 +194,7 @@ MISTAKES = [    # file, its text, what the message says after the folder
     ('ioto.json5', '{log: {types: "error,infos"}}',
      "1:8: log.types: expected words out of error, info, trace, debug, got 'error,infos'"),
     ('ioto.json5', '{log: {format: "%X"}}',
-     "1:8: log.format: expected a text with %A, %D, %H, %M, %P, %S and %T, got '%X'"),
+     "1:8: log.format: expected a text with %M, and %A, %D, %H, %P, %S and %T, got '%X'"),
     ('web.json5', '{routes: [{limits: {connections: 1}}]}',
      '1:21: web.routes[0].limits.connections: unknown property'),
     ('web.json5', '{routes: [{timeouts: {parse: 1}}]}', '1:23: web.routes[0].timeouts.parse: unknown property'),
@@ -202,11 +202,23 @@ MISTAKES = [    # file, its text, what the message says after the folder
     ('web.json5', '{profiles: {dev: {"=headers": {\n"X-A": 5}}}}', "2:1: web.headers['X-A']: expected a text, got 5"),
     ('web.json5', '{show: "x"}', "1:2: web.show: expected letters out of 'HhBb', got 'x'"),
     ('device.json5', '{name: 7}', '1:2: device.name: expected a text, got 7'),
-    ('local.json5', '{"+web": {index: 1}}', '1:11: web.index: expected a text, got 1'),
+    ('local.json5', '{"+web": {index: 1}}', '1:11: web.index: expected the name of a file, got 1'),
     ('auth.json5', '[]', '1:1: expected an object in braces'),
     ('auth.json5', '{realms: "x"}', "1:2: auth.realms: unknown property, did you mean 'realm'?"),
     ('auth.json5', '{limits: {\n wait: "soon"}}', "2:2: auth.limits.wait: expected a time such as '30 secs', got 'soon'"),
     ('auth.json5', '{users: {ann:\n {roles: "admin"}}}', "2:3: auth.users.ann.roles: expected a list in brackets, got 'admin'"),
+    ('web.json5', '{limits: {connections: 0}}', "1:11: web.limits.connections: expected a whole number from 1, or 'unlimited', got 0"),
+    ('web.json5', '{limits: {message: 0}}', "1:11: web.limits.message: expected a size from 1 byte, such as '100K', got 0"),
+    ('web.json5', '{routes: [{timeouts: {request: 0}}]}',
+     "1:23: web.routes[0].timeouts.request: expected a time above 0 such as '30 secs', or 'never', got 0"),
+    ('web.json5', '{routes: [{role: ""}]}', "1:12: web.routes[0].role: expected a text that is not empty, got ''"),
+    ('web.json5', '{routes: [{can: ""}]}', "1:12: web.routes[0].can: expected a text that is not empty, got ''"),
+    ('web.json5', '{index: "../x"}', "1:2: web.index: expected the name of a file, got '../x'"),
+    ('web.json5', '{mime: {".x": "a/b\\nc"}}', "1:9: web.mime['.x']: expected a media type such as 'text/css', got 'a/b\\nc'"),
+    ('web.json5', '{log: {path: "x", format: "comon", types: "info"}}',
+     "1:19: log.format: expected a text with %M, and %A, %D, %H, %P, %S and %T, got 'comon'"),
+    ('auth.json5', '{login: "sign-in"}', "1:2: auth.login: expected a path that begins with '/', got 'sign-in'"),
+    ('auth.json5', '{limits: {failures: 0}}', "1:11: auth.limits.failures: expected a whole number from 1, or 'unlimited', got 0"),
     ('auth.json5', '{auth: {setup: {roles: []}}}', "1:17: auth.setup.roles: unknown property, did you mean 'role'?"),
 ]
 

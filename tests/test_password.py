@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -150,6 +151,33 @@ def test_changes_one_user_and_nothing_else(tmp_path, mounted):
     command('--file', path, '--password', 'new', '--rounds', '50', 'cy', 'admin', 'user')
     found = json5.load(path)
     assert (found['auth'] if mounted else found)['users']['cy']['roles'] == ['admin', 'user']
+
+
+@pytest.mark.parametrize('text', [
+    "// first {\n{\n    /* before */ roles: {admin: []}, // after\n    users: {\n        // nobody }\n    },\n    // last\n}\n",
+    "{auth: { // {\n  users: {'bob': {roles: ['admin'], note: '} // {' /* } */, password: 'OLD'} /* mine */, cy: {}}, roles: {admin: []}}}",
+    "\ufeff{roles: {admin: []} /* no users yet */}", '{}', "{users: {bob: {password: 'OLD'}}}", '{"users": {"a": {}, "bob": {}}, "limits": {}}',
+])
+def test_comments_and_layout_stay(tmp_path, text):
+    path = tmp_path / 'auth.json5'
+    path.write_text(text.replace('OLD', passwords.hash_password('old', 50)))
+    before = json5.load(path)
+    comments = re.findall(r'/\*.*?\*/|// (?:first|after|nobody|last|{\n).*', text)
+    for word in 'new', 'newer':
+        result = command('--file', path, '--password', word, '--rounds', '50', '--realm', 'here', 'bob')
+        assert result.returncode == 0, result.stderr
+        after = json5.load(path)
+        auth = before.setdefault('auth', before) if 'auth' in before else before
+        bob = auth.setdefault('users', {}).setdefault('bob', {})
+        auth['realm'] = 'here'
+        bob.update(password=last(result.stdout), digest=(after.get('auth') or after)['users']['bob']['digest'])
+        assert after == before
+        assert all(comment in path.read_text() for comment in comments if '}' not in comment or 'nobody' in comment)
+    assert command('--file', path, '--remove', 'bob').returncode == 0
+    assert ' \n' not in path.read_text()
+    del auth['users']['bob']
+    assert json5.load(path) == before
+    assert all(comment in path.read_text() for comment in comments if '}' not in comment or 'nobody' in comment)
 
 
 def test_a_changed_password_changes_the_digest_too(tmp_path):

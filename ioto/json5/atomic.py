@@ -10,13 +10,13 @@ from .render import render
 
 
 def save(path, value, style='pretty', mode=None):
-    """Write render(value, style) and a line end to the file, or where the symbolic link leads, that `path` names.
+    """Write render(value, style) and a line end, or with style None a text, to the file, or where the symbolic link leads, of `path`.
 
     `mode` is the permissions; None keeps those of the old file or leaves them to the umask. Raises OSError, Json5Error
     or TypeError, and then the file is as it was.
     """
     import fcntl
-    data = (render(value, style) + '\n').encode()
+    data = (value if style is None else render(value, style) + '\n').encode()
     path = os.path.realpath(path)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f'.{name}.tmp')

@@ -133,7 +133,7 @@ def _load(context, certificate, key, where=''):
         if not isinstance(error, ssl.SSLError):
             why = error.strerror or error
         elif part == 'key':
-            why = UNFIT.get(error.reason, error.reason or error)
+            why = UNFIT.get(error.reason, error.reason or 'the key is none in PEM form')
         raise TlsError(where + part, f'cannot use {part} {path}: {why}') from None
     return found
 

@@ -34,8 +34,11 @@ PAGE = '''<!doctype html>
 '''
 INPUT = '<p><label>{} <input name="{}" type="{}" autocomplete="{}" autocapitalize="none" required></label></p>\n'
 SIGN_IN = INPUT.format('Name', 'username', 'text', 'username') + INPUT.format('Password', 'password', 'password', 'current-password')
-SET_UP = (INPUT.format('Set-up code', 'code', 'text', 'off') + SIGN_IN.replace('current', 'new')
+SET_UP = (INPUT.format("Set-up code, which the device's log shows", 'code', 'text', 'off')
+          + INPUT.format('Name of the administrator', 'username', 'text', 'username')
+          + INPUT.format(f'Password of {SHORTEST} characters or more', 'password', 'password', 'new-password')
           + INPUT.format('Password again', 'again', 'password', 'new-password'))
+SIGN_OUT = '<p><label><input name="everywhere" type="checkbox"> in all browsers</label></p>\n'
 
 log = Log('web')
 
@@ -47,7 +50,8 @@ class Access:
         self.server = server
         self.login_path, self.logout_path = config.get('login', '/auth/login'), config.get('logout', '/auth/logout')
         self.home = config.get('home', '/')
-        self.schemes = schemes(config.get('methods') or 'form', 'auth.methods')
+        self.schemes = schemes(config.get('methods', 'form'), 'auth.methods')
+        self.digest = {*self.schemes} & {*ALGORITHMS}           # what some route takes
         self.role = expect(dict, config.get('setup'), 'auth.setup').get('role', 'admin')
         self.code = None                # for the first administrator
         path = server.resolve('@state/auth.json5')
@@ -106,7 +110,7 @@ class Access:
     def _save(self, name, word, entry):
         """Hash the password of a user, and keep it. Blocks."""
         entry['password'] = passwords.hash_password(word, self.users.target)
-        if {*self.schemes} & {*ALGORITHMS}:
+        if self.digest:
             entry['digest'] = {algorithm: secret(algorithm, name, self.users.realm, word) for algorithm in ALGORITHMS}
         if self.path and self.server.keeps:
             from ..json5.atomic import save
@@ -127,6 +131,7 @@ class Access:
                         users.add(name, self.own[name])
                 except (OSError, WebError) as error:
                     log.error(f'{self.path}: {error}')
+        log.info(f'{name} signed in from {web.remote}')
         return self._enter(web, name)
 
     def _enter(self, web, name):
@@ -139,6 +144,7 @@ class Access:
         users = self.users
         attempt = users.throttle.attempt(web.remote, '')
         if not _compare_digest(code.upper().translate(LOOKALIKES).encode('utf-8', 'replace'), self.code.encode()):
+            log.info(f'Wrong set-up code from {web.remote}')
             raise HttpError(401, 'wrong set-up code', users.challenges(['Form']))
         users.throttle.succeeded(attempt)
         if not is_name(name) or word != again or not SHORTEST <= len(word) <= passwords.LONGEST:
@@ -153,6 +159,7 @@ class Access:
                 access.users.add(name, entry)
                 access.own[name] = entry
                 access.code = None
+        log.info(f'{name} became the first administrator, from {web.remote}')
         return self._enter(web, name)
 
     # Pages
@@ -191,8 +198,13 @@ class Access:
         self._page(web)
 
     def _page(self, web, message='', title='Sign in', inputs=SIGN_IN):
-        if self.code:
+        if self.code and inputs is SIGN_IN:
             title, inputs = 'Set up', SET_UP
+        for name in ('username', 'code') if message else ():            # not to be typed again
+            value = web.vars.get(name, '').replace('&', '&amp;').replace('"', '&quot;')
+            inputs = inputs.replace(f'"{name}" type', f'"{name}" value="{value}" type')
+        first = 'name="password"' if message else 'name='
+        inputs = inputs.replace(first, f'autofocus {first}', 1)
         web.content_type = HTML
         web.answer_value(PAGE.format(title, message, inputs))
 
@@ -206,8 +218,10 @@ class Access:
     async def sign_out(self, web):
         """The check that answers for the logout page."""
         if web.method != 'POST':
-            return self._page(web, '', 'Sign out', '')
+            return self._page(web, '', 'Sign out', SIGN_OUT)
         found = await variables(web)
+        if web.user:
+            log.info(f'{web.user.name} signed out from {web.remote}')
         web.logout(found.get('everywhere') or web.vars.get('everywhere'))
         await self._leave(web, {'user': None})
 
@@ -243,7 +257,11 @@ def guard(route, config, where, server):
         raise WebError(f'{where}.role', f'expected a role of auth.roles, got {role!r}')
     if ability and (ability in roles or ability not in sum(roles.values(), [])):
         raise WebError(f'{where}.can', f'expected an ability of auth.roles, got {ability!r}')
-    route.schemes = schemes(config['auth'], f'{where}.auth') if config.get('auth') else access.schemes
+    route.schemes = schemes(config['auth'], f'{where}.auth') if 'auth' in config else access.schemes
+    digest = {*route.schemes} & {*ALGORITHMS}
+    access.digest |= digest
+    if digest == {*route.schemes} and access.users and not any(digest & {*secrets} for secrets in access.users.secrets.values()):
+        log.error(f'{where}: nobody can sign in: no user has a `digest`, which "python3 -m ioto.password --realm" makes')
     route.login, route.redirect = route.redirect, None
     if 'cache' not in config:
         route.cache = PRIVATE

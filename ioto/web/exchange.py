@@ -280,13 +280,17 @@ class Web(Request):
         """Answer with an error and say why."""
         self.answer_error(status, message)
 
-    def answer_error(self, status, message='', headers=()):
-        """Make an error the answer; see `error`."""
+    def answer_error(self, status, message='', headers=(), **more):
+        """Make an error the answer, see `error`; as JSON, with `more`, to who speaks it."""
         self.connection.server.errors += status >= 400
         for name, value in headers:
             self.add_header(name, value)
-        text = f'{status} {REASONS.get(status, "")}\n' + (f'{message}\n' if message else '')
-        self.answer(status, TEXT, text.encode('utf-8', 'replace'))
+        reason, accept = REASONS.get(status, ''), self.fields.get('accept', '')
+        if 'json' in accept or 'text' not in accept and 'json' in self._kind():
+            self.answer(status, JSON, to_json({'error': message or reason, **more}).encode('utf-8', 'replace'))
+        else:
+            text = f'{status} {reason}\n' + (f'{message}\n' if message else '')
+            self.answer(status, TEXT, text.encode('utf-8', 'replace'))
 
     def answer(self, status, fields, body):
         """Make the whole answer, which the connection sends: encoded fields without Content-Length, and the body."""

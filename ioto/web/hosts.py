@@ -9,8 +9,12 @@ which is meant. A name that no host has is served by the server's own properties
 documents.
 """
 
+import re
+
 from .files import Files
 from .routes import Router, WebError
+
+NAME = r'(\*\.)?[^\s*./:\[\]][^\s*/:\[\]]*|\[[\da-f:.]+\]'
 
 
 class Hosts:
@@ -29,14 +33,14 @@ class Hosts:
                 raise WebError(where + error.property.removeprefix('web'), error.message) from None
             self.routers.append(router)
             names = entry.get('name')
-            for name in [names] if isinstance(names, str) else names or ['']:
+            for name in names if names and isinstance(names, list) else [names]:
                 self._add(name, router, f'{where}.name')
         self.suffixes.sort(key=lambda pair: -len(pair[0]))
 
     def _add(self, name, router, where):
         name = name.lower() if isinstance(name, str) else ''
         bare = name.removeprefix('*')
-        if not bare.strip('.') or '*' in bare or '/' in bare or name in self.names or (bare is not name and bare[0] != '.'):
+        if not re.fullmatch(NAME, name) or name in self.names:
             raise WebError(where, f"expected a name such as 'a.example' or '*.a.example', once, got {name!r}")
         self.names[name] = router
         if bare is not name:

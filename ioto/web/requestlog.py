@@ -25,6 +25,7 @@ from .routes import WebError
 
 FORMATS = {'common': '%h %l %u %t "%r" %s %b', 'combined': '%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'}
 PROPERTIES = ('path', 'format', 'size', 'backups')
+WANTED = "expected 'common', 'combined', 'json' or tokens such as %h"
 
 log = Log('web')
 
@@ -38,10 +39,17 @@ class RequestLog:
     """A log of the properties in `config`; `resolve` turns its path into a real one. Raises WebError."""
 
     def __init__(self, config, resolve):
+        if not isinstance(config, dict):
+            raise WebError('web.log', 'expected true, false or an object with path and format')
         for name in config:
             if name not in PROPERTIES:
                 raise WebError(f'web.log.{name}', f'unknown property: the request log has {", ".join(PROPERTIES)}')
         path, form = config.get('path', 'stdout'), config.get('format', 'common')
+        size, backups = (self._measure(config, name, default) for name, default in (('size', '1 MB'), ('backups', 3)))
+        if not isinstance(path, str):
+            raise WebError('web.log.path', "expected a file or 'stdout'")
+        if not isinstance(form, str) or form not in (*FORMATS, 'json') and '%' not in form:
+            raise WebError('web.log.format', WANTED)
         self.fields = []                # that the format names
         self.template = None
         if form != 'json':
@@ -50,20 +58,24 @@ class RequestLog:
         self.file = Console(sys.__stdout__)
         try:
             if path != 'stdout':
-                size, backups = config.get('size', '1 MB'), config.get('backups', 3)
-                self.file = File(resolve(path), units.size(size), units.size(backups))
+                self.file = File(resolve(path), size, backups)
             self.file.reopen()
-        except ValueError as error:
-            raise WebError('web.log', str(error)) from None
         except OSError as error:
             raise WebError('web.log.path', f'{self.file.path} cannot be opened: {error.strerror}') from None
+
+    @staticmethod
+    def _measure(config, name, default):
+        try:
+            return units.size(config.get(name, default))
+        except ValueError as error:
+            raise WebError(f'web.log.{name}', str(error)) from None
 
     def _token(self, found):
         letter, field = found.groups()
         if field:
             self.fields.append(letter := field.lower())
         if not letter:
-            raise WebError('web.log.format', f"expected 'common', 'combined', 'json' or tokens such as %h, got {found[0]!r}")
+            raise WebError('web.log.format', f'{WANTED}, got {found.string[found.start():][:2]!r}')
         return f'%({letter})s'
 
     def add(self, web, status, size, took):

@@ -47,6 +47,8 @@ class Route:
         self.methods = methods(config.get('methods'), f'{where}.methods')
         self.redirect = config.get('redirect')
         self.status = redirect_status(config.get('status', 302), f'{where}.status')
+        if 'status' in config and not self.redirect:
+            raise WebError(f'{where}.status', 'it is the code of a `redirect`, which is not here')
         self.stream = bool(config.get('stream'))
         headers = {**dict(headers), **(config.get('headers') or {})}
         try:
@@ -69,14 +71,14 @@ class Route:
         self.limits = server.limits | {name: units.size(value) for name, value in limits.items()}
         self.checks = []            # coroutine functions of a Web, asked in order before the handler; one that answers ends it
         self.schemes = self.login = None        # how and where to sign in; None for what `auth` says
-        if config.get('role') or config.get('can') or config.get('auth'):
+        if not config.keys().isdisjoint(('role', 'can', 'auth')):
             from .access import guard
             self.checks.append(guard(self, config, where, server))
         if config.get('xsrf'):
             from .sessions import check_token
             self.checks.append(check_token)
         self.cors = None
-        if config.get('cors'):
+        if 'cors' in config:
             from .cors import Cors
             self.cors = Cors(config['cors'], f'{where}.cors')
         self.special = bool(self.fields or self.cache or self.replaces or self.cors)    # its answers have more fields
@@ -259,6 +261,8 @@ class Redirect:
         self.status = redirect_status(config.get('status', 302), f'{where}.status')
         if not self.to:
             raise WebError(f'{where}.to', 'expected a path, a URL or a scheme such as "https://"')
+        if self.origin and self.origin[0] != '/' and self.origin not in ('http://', 'https://'):
+            raise WebError(f'{where}.from', f"expected a path, 'http://' or 'https://', got {self.origin!r}")
         scheme, colon, rest = self.to.partition('://')
         self.scheme = scheme if colon and (not rest or rest[0] == ':') else None
         if not self.scheme and not colon and self.to[0] != '/':
@@ -298,9 +302,9 @@ def redirect_status(status, where):
 
 def methods(names, where):
     """Return method names as a tuple, None for none. Raises WebError where one is not an upper-case token."""
-    if not names:
+    if names is None:
         return None
-    for name in names:
+    for name in names or ['']:
         if not (isinstance(name, str) and name.isascii() and name.replace('-', '').isalpha() and name.isupper()):
             raise WebError(where, f"expected methods such as 'GET' and 'POST', got {name!r}")
     return tuple(names)

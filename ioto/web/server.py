@@ -141,6 +141,8 @@ class Server:
     def _context(self, config):
         """The TLS context of https:// listeners, None where there are none, or no certificate and this is for development."""
         if not self._wants_tls(config):
+            if config.get('tls'):
+                log.info('web.tls is not used: no address of web.listen begins with https://')
             return None
         try:
             from .secure import NoCertificate, make_context
@@ -156,7 +158,7 @@ class Server:
     def _configure_options(self, config, router):
         """What is imported only where it is configured."""
         hosts = config, *(config.get('hosts') or ())
-        if config.get('auth') or any(route.get(name) for host in hosts for route in host.get('routes') or ()
+        if config.get('auth') or any(name in route for host in hosts for route in host.get('routes') or ()
                                      for name in ('role', 'can', 'auth')):
             from .access import Access
             self.access = Access(self, config.get('auth') or {})
@@ -169,7 +171,7 @@ class Server:
         if config.get('hosts'):
             from .hosts import Hosts
             self.hosts = Hosts(self, router, config)
-        if isinstance(config.get('log'), dict):
+        if not isinstance(config.get('log', False), bool):
             from .requestlog import RequestLog
             self.journal = RequestLog(config['log'], self.resolve)
 

@@ -29,8 +29,9 @@ from types import CoroutineType
 from ..http import HttpError
 from ..json5 import to_json
 from ..runtime.log import Log
-from .exchange import FORM, JSON
+from .exchange import FORM
 from .routes import WebError, longest
+from .routes import methods as check_methods
 
 KINDS = {str: 'string', bool: 'boolean', int: 'integer', float: 'number', dict: 'object', (list, tuple): 'array', type(None): 'null'}
 NAMES = {'string': 'a string', 'number': 'a number', 'integer': 'an integer', 'boolean': 'true or false', 'object': 'an object',
@@ -58,9 +59,15 @@ def known(value, table, where):
         raise WebError(where, f'expected an object, got {value!r}')
     for name, item in value.items():
         if not isinstance(item, table.get(name, ())):
-            wrong = 'not what this property takes' if name in table else f'unknown property: expected one of {", ".join(table)}'
+            wrong = f'expected {kinds(table[name])}, got {item!r}' if name in table else f'unknown property: expected one of {", ".join(table)}'
             raise WebError(step(where, name), wrong)
     return value
+
+
+def kinds(types):
+    """Words for a type or several."""
+    types = types if isinstance(types, tuple) else (types,)
+    return ' or '.join(next(NAMES[name] for kind, name in KINDS.items() if issubclass(one, kind)) for one in types)
 
 
 def step(where, name):
@@ -83,6 +90,8 @@ class Shape:
         self.required, self.extra, self.drop = (config.get(name, False) for name in ('required', 'extra', 'drop'))
         self.enum, self.role = config.get('enum'), config.get('role')
         self.low, self.high = config.get('min', -INFINITY), config.get('max', INFINITY)
+        if self.low > self.high or self.enum == []:
+            raise WebError(f'{where}.{"min" if self.enum is None else "enum"}', 'nothing can match this')
         try:
             self.pattern = re.compile(config['pattern']).fullmatch if 'pattern' in config else None
         except re.error as error:
@@ -187,7 +196,7 @@ class Signature:
             try:
                 await self._take(web)
             except Mismatch as error:
-                return refuse(web, error)
+                return web.answer_error(400, str(error), field=error.field)
             result = handler(web)
             if type(result) is CoroutineType:
                 result = await result
@@ -221,16 +230,6 @@ def giving(value):
     return given
 
 
-def refuse(web, error):
-    """Answer 400 and say what is wrong, as JSON to who speaks it."""
-    accept = web.fields.get('accept', '')
-    if 'json' in accept or 'text' not in accept and 'json' in web._kind():
-        web.connection.server.errors += 1
-        web.answer(400, JSON, to_json({'error': str(error), 'field': error.field}).encode())
-    else:
-        web.answer_error(400, str(error))
-
-
 class Signatures:
     """All signatures of a configuration. Raises WebError."""
 
@@ -240,6 +239,7 @@ class Signatures:
             where = step('web.signatures', path)
             if path[:1] != '/' or not isinstance(methods, dict):
                 raise WebError(where, "expected a path such as '/api/pump' with an object of methods")
+            check_methods([method for method in methods if method != '*'] or None, where)
             self.paths[path] = {method: Signature(entry, step(where, method)) for method, entry in methods.items()}
 
     def around(self, path, handlers):

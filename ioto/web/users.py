@@ -17,6 +17,7 @@ from socket import AF_INET6, inet_pton
 
 from ..http.errors import HttpError
 from ..runtime import units
+from ..runtime.log import Log
 from ..runtime.sync import Lock
 from ..runtime.threads import to_thread
 from . import passwords
@@ -31,6 +32,8 @@ LIMITS = {                      # auth.limits
     'nonce': '5 mins',          # of Digest, good for so long
     'entries': 1000,            # remembered: failures, known clients, nonces
 }
+
+log = Log('web')
 
 
 class User:
@@ -59,11 +62,13 @@ class Users:
         self.nonces = Nonces(limits['nonce'], limits['entries'], clock)
         self.roles = {}                 # name -> abilities and included roles
         for name, role in expect(dict, config.get('roles'), 'auth.roles').items():
+            if isinstance(role, dict) and {*role} - {'can', 'abilities', 'roles'}:
+                raise WebError(f'auth.roles.{name}', 'expected a list of names, or {can: [], roles: []}')
             lists = [role.get(kind) for kind in ('can', 'abilities', 'roles')] if isinstance(role, dict) else [role]
             self.roles[name] = [one for found in lists for one in expect(list, found, f'auth.roles.{name}')]
         self._expand(self.roles, 'auth.roles', set())
         self.users, self.passwords, self.secrets = {}, {}, {}
-        self.target = config.get('rounds') or passwords.ROUNDS         # of hashes that are made
+        self.target = config.get('rounds', passwords.ROUNDS)           # of hashes that are made
         if type(self.target) is not int or not 0 < self.target < 10_000_000:
             raise WebError('auth.rounds', 'expected 1 to 9999999')
         self.rounds = 0                 # of the slowest hash: what each try takes
@@ -105,6 +110,8 @@ class Users:
         for algorithm, text in self.secrets[name].items():
             if not isinstance(text, str) or len(text) != {'SHA-256': 64, 'MD5': 32}.get(algorithm):
                 raise WebError(f'{where}.digest.{algorithm}', 'expected a hash made by "python3 -m ioto.password"')
+        if not entry.get('password') and not entry.get('digest'):
+            log.info(f'{where}: without a `password` nobody can sign in so')
 
     def __len__(self):
         return len(self.users)
@@ -121,22 +128,25 @@ class Users:
             passwords.derive(word, b'', missing)
         return self.users[name] if right else None
 
-    async def login(self, name, word, client):
+    async def login(self, name, word, client, scheme=''):
         """Return the User of a name and password, or None. Raises HttpError 429 while client or user has to wait."""
         word = word[:passwords.LONGEST + 1]
         signature = sign(self.key, word.encode('utf-8', 'surrogatepass'))
         if self._is_proven(name, signature):
-            return self._succeed(name, self.throttle.attempt(client, name))
+            return self._succeed(name, self.throttle.attempt(client, name), client, scheme)
         async with self.hashing:            # the throttle in here: tries at once are neither failures nor free
             attempt = self.throttle.attempt(client, name)
             if self._is_proven(name, signature) or await to_thread(self.verify, name, word):
                 self.proven[name] = signature
-                return self._succeed(name, attempt)
+                return self._succeed(name, attempt, client, scheme)
+        tell_wrong(name, client)
 
     def _is_proven(self, name, signature):
         return _compare_digest(self.proven.get(name, b''), signature)
 
-    def _succeed(self, name, attempt):
+    def _succeed(self, name, attempt, client, scheme):
+        if scheme and len(attempt) > 1:         # not known yet: these sign in with each request
+            log.info(f'{name} signed in from {client} by {scheme}')
         self.throttle.succeeded(attempt)
         return self.users[name]
 
@@ -152,7 +162,7 @@ class Users:
                 name, word = a2b_base64(text.strip(), strict_mode=True).decode().split(':', 1)
             except ValueError:
                 raise HttpError(400, 'malformed Basic credentials') from None
-            user = await self.login(name, word, client)
+            user = await self.login(name, word, client, 'Basic')
         elif scheme.lower() == 'digest' and {*schemes} & {*ALGORITHMS}:
             fields = read(text)
             if fields['uri'] != target:         # RFC 7616 §3.4.6
@@ -171,8 +181,9 @@ class Users:
         attempt = self.throttle.attempt(client, name)
         secret = self.secrets.get(name, {}).get(fields['algorithm'], self.decoy)
         if not _compare_digest(proof(secret, method, fields).encode(), fields['response'].encode()):
+            tell_wrong(name, client)
             return None, False
-        user = self._succeed(name, attempt)
+        user = self._succeed(name, attempt, client, 'Digest')
         return (user, False) if self.nonces.spend(fields) else (None, True)
 
     def challenges(self, schemes, stale=False):
@@ -198,35 +209,39 @@ class Throttle:
 
     def __init__(self, limits, clock):
         self.limits, self.clock = limits, clock
-        self.failed = {}            # (client, None), (None, user) or (client, user) -> (failures, clock of the last)
+        self.failed = {}            # (client, None), (None, user) or (client, user) -> (failures, clock of the last, whether the wait is told)
         self.known = {}             # (client, user) that signed in
 
     def attempt(self, client, name):
         """Count a try as failed, until `succeeded` gets what this returns. Raises HttpError 429 where it comes too early."""
+        net = client
         if ':' in client and '.' not in client:
-            client = inet_pton(AF_INET6, client.partition('%')[0])[:8]      # who has one has its /64
+            net = inet_pton(AF_INET6, client.partition('%')[0])[:8]      # who has one has its /64
         now, limits, name = self.clock(), self.limits, name[:64]
-        keys = [(client, name)] if (client, name) in self.known else [(client, None), (None, name)]
+        keys = [(net, name)] if (net, name) in self.known else [(net, None), (None, name)]
         found = [self._failures(key, now) for key in keys]
-        for failures, last in found:
+        for key, (failures, last, told) in zip(keys, found):
             if failures >= limits['failures']:
                 wait = min(limits['longest'], limits['wait'] * 2 ** min(failures - limits['failures'], 50)) + last - now
                 if wait > 0:
+                    if not told:
+                        log.info(f'Too many failures of {name!r} from {client}: the next try has to wait')
+                        self._put(self.failed, key, (failures, last, True))
                     raise HttpError(429, f'too many failures: wait {int(wait) + 1} s', [('Retry-After', str(int(wait) + 1))])
-        for key, (failures, _) in zip(keys, found):
-            self._put(self.failed, key, (failures + 1, now))
+        for key, (failures, _, _) in zip(keys, found):
+            self._put(self.failed, key, (failures + 1, now, False))
         return keys
 
     def _failures(self, key, now):
-        failures, last = self.failed.get(key, (0, now))
-        return (failures, last) if now - last < self.limits['forget'] else (0, now)
+        found = self.failed.get(key)
+        return found if found and now - found[1] < self.limits['forget'] else (0, now, False)
 
     def succeeded(self, keys):
         """Forget a try and the user's failures; not the client's, who could guess for ever with an account of its own."""
         for key in keys:
-            failures, last = self.failed.pop(key, (0, 0))
+            failures, *rest = self.failed.pop(key, (0,))
             if key[1] is None and failures > 1:
-                self._put(self.failed, key, (failures - 1, last))
+                self._put(self.failed, key, (failures - 1, *rest))
         self._put(self.known, (keys[0][0], keys[-1][1]), None)
 
     def _put(self, table, key, value):
@@ -234,6 +249,10 @@ class Throttle:
         table[key] = value
         if len(table) > self.limits['entries']:
             del table[next(iter(table))]
+
+
+def tell_wrong(name, client):
+    log.info(f'Wrong name or password of {name[:64]!r} from {client}')
 
 
 def is_name(name):

@@ -1,5 +1,6 @@
 """Signing in and out over HTTP: who passes a route, sessions and their cookies, XSRF tokens, the first administrator."""
 
+import base64
 import json
 import os
 import re
@@ -645,6 +646,10 @@ def setting_up(main, tmp_path, auth=None, routes=({'match': '/admin/', 'role': '
     return runtime.run(inside)
 
 
+def basic_field(name, word):
+    return f'Authorization: Basic {base64.b64encode(f"{name}:{word}".encode()).decode()}\r\n'
+
+
 def set_up(code, name='root', word='correct horse', again=None):
     return f'code={code}&username={name}&password={word}&again={word if again is None else again}'.replace(' ', '+')
 
@@ -695,6 +700,62 @@ def test_guessing_the_code_is_throttled(tmp_path, messages):
     assert setting_up(main, tmp_path) == ([401] * 5 + [429], 429)
 
 
+def test_what_was_refused_need_not_be_typed_again_and_is_no_markup(tmp_path, messages):
+    async def main(browser, server):
+        return (await browser.post('/auth/login', set_up('AAAA', '%22%3E%3Cb%3E%26')))
+    text = setting_up(main, tmp_path).text
+    assert ' name="username" value="&quot;><b>&amp;" type="text"' in text and ' name="code" value="AAAA"' in text
+    assert 'correct' not in text and text.count('autofocus') == 1 and '<input autofocus name="password"' in text
+
+
+def test_the_log_tells_who_signs_in_and_who_fails(tmp_path, messages):
+    async def main(browser, server):
+        code, = code_in(messages)
+        await browser.post('/auth/login', set_up('AAAAAAAA'))
+        await browser.post('/auth/login', set_up(code))
+        await browser.post('/auth/logout')
+        await browser.post('/auth/login', 'username=root&password=correct+horse')
+        for _ in range(3):
+            await browser.get('/basic', basic_field('root', 'correct horse'))
+        await browser.get('/basic', basic_field('ro\not', 'x'))
+        for _ in range(8):
+            await browser.post('/auth/login', 'username=root&password=wrong')
+    start = len(messages)
+    setting_up(main, tmp_path, routes=[{'match': '/basic', 'auth': 'basic'}, {}])
+    told = messages[start + 1:]
+    here = 'from 127.0.0.1'
+    assert told[:5] == [f'Wrong set-up code {here}', f'root became the first administrator, {here}', f'root signed out {here}',
+                        f'root signed in {here}', f"Wrong name or password of 'ro\\not' {here}"]
+    assert told[5:] == [f"Wrong name or password of 'root' {here}"] * 5 + [f"Too many failures of 'root' {here}: the next try has to wait"]
+
+
+def test_the_log_tells_once_who_signs_in_with_each_request(messages):
+    async def main(browser, server):
+        for _ in range(3):
+            assert (await browser.get('/basic', basic_field('ann', WORDS['ann']))).status == 200
+    run(main)
+    assert [message for message in messages if 'signed in' in message] == ['ann signed in from 127.0.0.1 by Basic']
+
+
+@pytest.mark.parametrize('route', [{'auth': ''}, {'auth': []}, {'auth': {}}, {'auth': None}])
+def test_no_route_lies_open_because_of_an_empty_property(route):
+    with pytest.raises(WebError, match=r'web.routes\[0\].auth'):
+        Server({'routes': [route]})
+
+
+@pytest.mark.parametrize('methods', ['', [], {}])
+def test_there_is_a_way_to_sign_in(methods):
+    with pytest.raises(WebError, match='auth.methods'):
+        Server({'auth': {'methods': methods}})
+
+
+@pytest.mark.parametrize('auth, name, told', [('digest', 'ann', 1), ('digest', 'bob', 0), (['digest', 'basic'], 'ann', 0)])
+def test_the_log_tells_of_digest_without_anybody_who_can_use_it(messages, auth, name, told):
+    user = {'password': USERS[name]['password']} | ({'digest': USERS[name]['digest']} if name == 'bob' else {})
+    Server({'auth': {'users': {name: user}}, 'routes': [{'auth': auth}]})
+    assert len([message for message in messages if 'nobody can sign in' in message]) == told
+
+
 def test_of_two_browsers_one_wins(tmp_path, messages):
     async def main(browser, server):
         code, = code_in(messages)
@@ -732,6 +793,10 @@ def test_digest_works_for_the_administrator_where_it_is_a_method(tmp_path, messa
         command = ['curl', '-s', '--digest', '-u', 'root:correct horse', server.addresses[0] + '/admin/']
         return (await runtime.to_thread(lambda: subprocess.run(command, stdout=subprocess.PIPE, timeout=30))).stdout
     assert setting_up(main, tmp_path, {'rounds': 10, 'methods': ['form', 'digest']}) == b'root'
+    os.unlink(tmp_path / 'state/auth.json5')
+    messages.clear()
+    routes = {'match': '/admin/', 'role': 'admin', 'auth': ['form', 'digest']}, {}
+    assert setting_up(main, tmp_path, routes=routes) == b'root'
 
 
 def test_users_of_the_state_add_to_the_configured_ones(tmp_path, messages):

@@ -376,7 +376,9 @@ def test_redirections(rule, request_target, location):
 @pytest.mark.parametrize('config, name', [
     ({'routes': [{'match': 'a'}]}, 'web.routes[0].match'),
     ({'routes': [{'methods': ['get']}]}, 'web.routes[0].methods'), ({'routes': [{'can': 'edit'}]}, 'web.routes[0].can'),
-    ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
+    ({'redirect': [{'from': '/a'}]}, 'web.redirect[0].to'), ({'redirect': [{'from': 'a', 'to': '/b'}]}, 'web.redirect[0].from'),
+    ({'routes': [{'status': 301}]}, 'web.routes[0].status'), ({'routes': [{'methods': []}]}, 'web.routes[0].methods'),
+    ({'redirect': [{'to': '/b', 'status': 200}]}, 'web.redirect[0].status'),
     ({'limits': {'body': 'lots'}}, 'web.limits.body'), ({'limits': {'header': 'unlimited'}}, 'web.limits.header'), ({'timeouts': {'parse': 'soon'}}, 'web.timeouts.parse'),
     ({'headers': {'X': 'a\nb'}}, 'web.headers'), ({'documents': '/dev/null/site'}, 'web.documents'),
     ({'listen': ['ftp://x']}, 'web.listen[0]'), ({'cache': {'html': '1 fortnight'}}, 'web.cache.html'),
@@ -706,3 +708,22 @@ def test_a_restricted_route_that_another_hides_is_an_error(routes, fault):
 def test_a_route_that_another_hides_is_said_so(capfd):
     Server({'routes': [{}, {'match': '/a'}]})
     assert 'web.routes[1]: nothing comes here: web.routes[0] takes everything before it' in capfd.readouterr().err
+
+@pytest.mark.parametrize('fields, is_json', [
+    ('', False), ('Accept: */*\r\n', False), ('Accept: application/json\r\n', True), ('Accept: text/html,*/*;q=0.8\r\n', False),
+    ('Content-Type: application/json\r\nAccept: */*\r\n', True), ('Content-Type: application/json\r\nAccept: text/html\r\n', False)])
+@pytest.mark.parametrize('path, status, message', [
+    ('/none', 404, 'no such document'), ('/why', 409, 'why "not"'), ('/bare', 404, 'Not Found'), ('/fail', 500, 'the request could')])
+def test_errors_are_json_for_who_speaks_it(tmp_path, fields, is_json, path, status, message):
+    async def why(web):
+        await web.error(409, 'why "not"')
+
+    async def bare(web):
+        await web.error(404)
+
+    async def main(client, server):
+        return await client.ask(f'GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n'.encode())
+    answer = serve(main, {'documents': str(tmp_path)}, {'/why': why, '/bare': bare, '/fail': lambda web: 1 / 0})
+    assert answer.status == status
+    assert answer.fields['content-type'] == ('application/json' if is_json else 'text/plain; charset=utf-8')
+    assert message in (json.loads(answer.body)['error'] if is_json else answer.body.decode())

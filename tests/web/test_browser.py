@@ -119,6 +119,7 @@ def fill(browser, **values):
     """Fill a form in and send it, as by the keyboard."""
     for name, value in values.items():
         found = browser.call('POST', f'{browser.session}/element', {'using': 'css selector', 'value': f'[name={name}]'})
+        browser.call('POST', f'{browser.session}/element/{next(iter(found.values()))}/clear', {})
         text = value + ('\ue007' if name == list(values)[-1] else '')
         browser.call('POST', f'{browser.session}/element/{next(iter(found.values()))}/value', {'text': text})
 

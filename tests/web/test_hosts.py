@@ -87,7 +87,7 @@ def test_hosts_are_reloaded_whole_or_not_at_all(sites):
 
 @pytest.mark.parametrize('entry, property', [
     ({}, 'name'), ({'name': ''}, 'name'), ({'name': '*'}, 'name'), ({'name': 'a.*.b'}, 'name'), ({'name': '*a.b'}, 'name'),
-    ({'name': 'http://a'}, 'name'), ({'name': [5]}, 'name'), ({'name': 'dup.example'}, 'name'),
+    ({'name': 'http://a'}, 'name'), ({'name': [5]}, 'name'), ({'name': 5}, 'name'), ({'name': 'a b'}, 'name'), ({'name': 'a:80'}, 'name'), ({'name': 'dup.example'}, 'name'),
     ({'name': 'x', 'routes': [{'match': 'x'}]}, 'routes[0].match'), ({'name': 'x', 'headers': {'a b': 'c'}}, 'routes[0].headers'),
 ])
 def test_wrong_hosts_stop_the_start(entry, property):

@@ -104,7 +104,7 @@ def test_a_head_that_does_not_come_in_time_is_logged(tmp_path):
 
 
 @pytest.mark.parametrize('form, line', [
-    ('%h %l %u', '127.0.0.1 - -'), ('%>s %B', '200 3'), ('100%% %r', '100% GET /a?x HTTP/1.1'), ('%v', 'test'), ('plain', 'plain'),
+    ('%h %l %u', '127.0.0.1 - -'), ('%>s %B', '200 3'), ('100%% %r', '100% GET /a?x HTTP/1.1'), ('%v', 'test'), ('plain %s', 'plain 200'),
     ('%{User-Agent}i|%{x-none}i', 'me \\x22you\\x22|-'),
 ])
 def test_tokens(tmp_path, form, line):
@@ -170,9 +170,9 @@ def test_pipelined_requests_are_written_at_once(tmp_path):
 
 
 def test_the_file_is_rotated(tmp_path):
-    logged(tmp_path / 'log', ['GET /a'] * 10, actions=ACTIONS, form='0123456789' * 10, size=250, backups=2)
+    logged(tmp_path / 'log', ['GET /a'] * 10, actions=ACTIONS, form='0123456789' * 10 + '%%', size=250, backups=2)
     assert sorted(os.listdir(tmp_path)) == ['log', 'log.1', 'log.2']
-    assert all(os.path.getsize(tmp_path / name) == 202 for name in os.listdir(tmp_path))
+    assert all(os.path.getsize(tmp_path / name) == 204 for name in os.listdir(tmp_path))
 
 
 def test_a_full_disk_never_stops_the_serving(capfd):
@@ -185,7 +185,8 @@ def test_a_full_disk_never_stops_the_serving(capfd):
 
 @pytest.mark.parametrize('log, property', [
     ({'path': '/proc/none/x'}, 'log.path'), ({'format': '%x'}, 'log.format'), ({'format': '%'}, 'log.format'), ({'paht': 'x'}, 'log.paht'),
-    ({'path': '/dev/null', 'size': 'lots'}, 'log'), ({'path': '/dev/null', 'backups': 'x'}, 'log'),
+    ({'size': 'lots'}, 'log.size'), ({'path': '/dev/null', 'backups': -1}, 'log.backups'), ({'path': 3}, 'log.path'), ({'path': 'x', 'format': 'comon'}, 'log.format'),
+    ('access.log', 'log'), (1, 'log'),
 ])
 def test_wrong_properties_stop_the_start(log, property):
     with pytest.raises(WebError) as caught:

@@ -262,7 +262,7 @@ def test_without_a_certificate_only_development_starts_and_says_how_to_make_one(
     ({}, 'tls.certificate', 'https:// needs a certificate'),
     ({'certificate': 'none.crt'}, 'tls.certificate', 'there is no none.crt'),
     ({'key': 'none.key'}, 'tls.key', 'none.key: No such file'),
-    ({'key': 'client.key'}, 'tls.key', 'belongs to another certificate'),
+    ({'key': 'client.key'}, 'tls.key', 'belongs to another certificate'), ({'key': 'server.crt'}, 'tls.key', 'none in PEM form'),
     ({'verify': True}, 'tls.authority', 'PEM file'),
     ({'authority': 'none.crt'}, 'tls.authority', 'none.crt'),
     ({'minimum': '1.0'}, 'tls.minimum', "'1.0'"),
@@ -279,8 +279,9 @@ def test_wrong_properties_stop_the_start(certs, monkeypatch, tls, property, mess
     assert caught.value.property == 'web.' + property and message in caught.value.message
 
 
-def test_without_secure_listeners_no_certificate_is_read():
+def test_without_secure_listeners_no_certificate_is_read(capfd):
     Server({'listen': ['http://127.0.0.1:0'], 'tls': {'certificate': '/none.crt', 'key': '/none.key'}})
+    assert 'web.tls is not used' in capfd.readouterr().err
 
 
 # Clients that do not play along

@@ -153,6 +153,8 @@ def test_roles_that_share_what_they_include_cost_no_more(clock):
     ({'users': {'ann': {'digest': '0' * 64}}}, 'auth.users.ann.digest'),
     ({'roles': {'a': 'view'}}, 'auth.roles.a'),
     ({'roles': {'a': {'can': 'view'}}}, 'auth.roles.a'),
+    ({'roles': {'a': {'cann': ['view']}}}, 'auth.roles.a'),
+    ({'rounds': 0}, 'auth.rounds'),
     ({'roles': []}, 'auth.roles'),
     ({'realm': 'my "home"'}, 'auth.realm'),
     ({'realm': 'größe'}, 'auth.realm'),
