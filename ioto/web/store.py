@@ -106,6 +106,7 @@ def replace(web, draft, name):
     os.fsync(draft.descriptor)
     with turn:
         old = current(web, draft.folder, name)
+        os.utime(draft.descriptor)          # no sibling that was compressed before is newer
         if old:
             try:
                 os.fchown(draft.descriptor, old.st_uid, old.st_gid)

@@ -157,6 +157,27 @@ def test_of_two_writers_who_know_the_same_version_one_wins(site, drafting):
     run(site, main)
 
 
+def test_a_sibling_compressed_while_the_disk_was_slow_is_not_served_for_the_new_version(site, monkeypatch):
+    forced = os.fsync
+
+    def slow(descriptor):
+        if os.fstat(descriptor).st_size == len('second'):
+            time.sleep(0.3)
+        forced(descriptor)
+
+    async def main(client, server):
+        monkeypatch.setattr(drafts.os, 'fsync', slow)
+        await client.stream.write(put('/a.txt', b'second'))
+        await runtime.sleep(0.1)
+        other = await connect(server)
+        assert (await other.ask(put('/a.txt.gz', b'first, compressed'))).status == 201
+        assert (await other.ask(asking('/a.txt', Accept_Encoding='gzip'))).body == b'first, compressed'
+        assert (await read_answer(client.stream)).status == 204
+        assert (await other.ask(asking('/a.txt', Accept_Encoding='gzip'))).body == b'second'
+        await other.stream.close()
+    run(site, main)
+
+
 def test_a_cut_at_any_byte_leaves_the_old_version(site, drafting):
     request = put('/a.txt', b'second')
 
