@@ -18,7 +18,7 @@ from threading import Lock
 from ..http import HttpError
 from ..runtime.threads import to_thread
 
-BATCH = 1 << 19             # bytes that go to a thread at a time
+BATCH = 1 << 18             # bytes that go to a thread at a time
 PARTS = 1000                # or pieces of them
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
