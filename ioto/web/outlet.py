@@ -19,6 +19,7 @@ from .connection import OPEN
 
 TURN = 16384            # bytes that one turn may queue before the others run
 LOOK = 1.0              # seconds between looks for what came, of an action that only sends
+UNREAD = 10.0           # and of one that neither reads nor sends: clients want an answer to a ping within 20
 
 
 class Outlet:
@@ -89,7 +90,7 @@ class Outlet:
             if when <= now:
                 self.idle()
                 when = now + self.timeouts['ping']
-            self.deadline.set(min(when, limit))
+            self.deadline.set(min(when, limit, now + UNREAD) if stream.reader is None else min(when, limit))
 
     def look(self):
         """Take what came, without waiting for it; returns whether there was anything."""

@@ -540,6 +540,25 @@ def test_an_action_that_does_nothing_still_answers_and_is_not_dropped():
     run(main, action, {'timeouts': {'ping': 0.1}})
 
 
+def test_pings_to_an_action_that_does_nothing_are_answered_before_the_client_gives_up(monkeypatch):
+    monkeypatch.setattr('ioto.web.outlet.UNREAD', 0.05)
+
+    async def action(web):
+        socket = await web.upgrade()
+        await runtime.sleep(2)
+        assert socket.code is None
+
+    async def main(client, server):
+        await open_socket(client)
+        assert await read_frame(client.stream) == (PING, b'')
+        for _ in range(3):
+            began = runtime.now()
+            await client.stream.write(frame(PING, b'?'))
+            assert await read_frame(client.stream) == (PONG, b'?')
+            assert runtime.now() - began < 0.3
+    run(main, action, {'timeouts': {'ping': 0.6}})
+
+
 # Clients that read slowly
 
 def test_the_action_itself_waits_for_a_slow_client_and_then_drops_it():
