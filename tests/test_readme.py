@@ -24,8 +24,8 @@ def blocks(language):
 def test_the_configurations_are_taken(text, tmp_path):
     subprocess.run([sys.executable, 'tools/certs.py', str(tmp_path / 'certs')], cwd=TREE, check=True, capture_output=True)
     write(tmp_path, 'site/index.html', '')
-    text = text if text.startswith('{') else f'{{{text}}}'
-    values = json5.parse(text, relaxed=True)
+    code = re.sub('^//.*\n', '', text)
+    values = json5.parse(code if code.startswith('{') else f'{{{code}}}', relaxed=True)
     if 'services' not in values:
         signatures = any(key.startswith('/') for key in values)
         values = {'web': {'signatures': values, 'routes': [{'match': '/api/', 'validate': True}]} if signatures else values}

@@ -95,6 +95,7 @@ class Body:
             raise Disconnected(str(error)) from None
         except ParseError:
             raise Disconnected('the client ended within the body') from None
+        self.stream.kernel.budget -= len(data) >> 11            # thousands of small chunks are no one operation
         self._feed(data)
 
     def keepable(self):

@@ -12,12 +12,13 @@ long.
 import errno
 import os
 import re
+from functools import lru_cache
 from threading import Lock
 
 from ..http import HttpError
 from ..runtime.threads import to_thread
 
-BATCH = 1 << 19             # bytes that go to a thread at a time
+BATCH = 1 << 18             # bytes that go to a thread at a time
 PARTS = 1000                # or pieces of them
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -110,8 +111,12 @@ class Draft:
 
 def temporary():
     """A name for a file that this process is writing."""
-    pid = os.getpid()
-    return f'.upload-{pid}-{started(pid)}-{os.urandom(6).hex()}'
+    return f'.upload-{own(os.getpid())}-{os.urandom(6).hex()}'
+
+
+@lru_cache(1)
+def own(pid):
+    return f'{pid}-{started(pid)}'
 
 
 def started(pid):

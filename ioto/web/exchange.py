@@ -50,7 +50,7 @@ class Web(Request):
     route = None
     out = None              # the whole answer as bytes, once it stands
     head_size = 0           # how much of `out` is its head
-    mark = 0                # bytes sent on the connection before the body of a streamed answer
+    mark = float('inf')     # bytes sent on the connection before the body of a streamed answer
     logged = False
     line = None             # the first bytes of what could not be parsed
     started = False         # the head of a streamed answer has been sent

@@ -19,13 +19,14 @@ from .connection import OPEN
 
 TURN = 16384            # bytes that one turn may queue before the others run
 LOOK = 1.0              # seconds between looks for what came, of an action that only sends
+UNREAD = 10.0           # and of one that neither reads nor sends: clients want an answer to a ping within 20
 
 
 class Outlet:
     """`.closed`: nothing more can be sent. `.remote`: the client's address, `.user`: who has signed in, `.web`: the request."""
 
     messages = ()           # received and not yet asked for, the next one last
-    chunk = 65536           # bytes of one read
+    chunk = 16384           # bytes of one read: up to 2700 frames
     look_at = 0.0           # when to look for what came next (monotonic seconds, as all)
     last = float('inf')     # when the client is dropped at the latest
     moved_to = -1           # bytes sent in `moved`, the last time that queued ones moved
@@ -89,12 +90,12 @@ class Outlet:
             if when <= now:
                 self.idle()
                 when = now + self.timeouts['ping']
-            self.deadline.set(min(when, limit))
+            self.deadline.set(min(when, limit, now + UNREAD) if stream.reader is None else min(when, limit))
 
     def look(self):
         """Take what came, without waiting for it; returns whether there was anything."""
         try:
-            data = None if self.messages else self.stream.receive(self.chunk)
+            data = None if self.messages or self.stream.ahead else self.stream.receive(self.chunk)
         except OSError:
             data = b''
         if data is not None:

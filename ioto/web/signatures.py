@@ -132,7 +132,7 @@ class Shape:
                 value, kind = int(value), 'integer'
         if (kind not in self.types and not self.any and not (kind == 'integer' and 'number' in self.types)
                 or measure is not None and not self.low <= measure <= self.high
-                or self.enum is not None and value not in self.enum
+                or self.enum is not None and not any(value == one and (kind == 'boolean') == isinstance(one, bool) for one in self.enum)
                 or self.pattern is not None and kind == 'string' and not self.pattern(value)):
             raise Mismatch(name, f'{self.expected}, got {shown(value, kind)}')
         if kind == 'object' and self.fields is not None:
@@ -149,7 +149,7 @@ class Shape:
                 if self.extra:
                     found[key] = item
                 elif not answer:
-                    raise Mismatch(f'{name}{key}', 'unknown field')
+                    raise Mismatch(f'{name}{key[:100]}', 'unknown field')
             elif field.role and web is not None and not (web.user and web.user.has_role(field.role)):
                 if not answer:
                     raise Mismatch(f'{name}{key}', f'only for users with the role {field.role}')
@@ -225,7 +225,7 @@ class Signature:
 
 def giving(value):
     """Stands for web.json or web.form once the body has been read."""
-    async def given():
+    async def given(progress=None):
         return value
     return given
 

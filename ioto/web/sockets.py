@@ -60,7 +60,8 @@ class Socket(Outlet):
         if parameters is not None:
             self.chunk = DEFLATED
         if web.ahead:
-            self.feed(web.ahead)
+            self.stream.unread(web.ahead[self.chunk:])
+            self.feed(web.ahead[:self.chunk])
 
     async def __aiter__(self):
         while True:
@@ -137,7 +138,7 @@ class Socket(Outlet):
         if events and events[-1][0] == CLOSE:
             _, self.code, self.reason = events[-1]
         self.closed = protocol.closing
-        self.kernel.budget -= len(events) >> 3  # many messages are no one operation
+        self.kernel.budget -= len(data) >> 9    # thousands of small frames are no one operation
 
     def idle(self):
         """Ask a silent client for a sign of life; if it was asked already, drop it."""

@@ -59,6 +59,8 @@ class Store:
         web.refuse_coding()
         if 'content-range' in web.fields:
             raise HttpError(400, 'a part of a document cannot be put')          # RFC 9110 §14.5
+        if not web.length and 'content-length' not in web.fields:
+            raise HttpError(411, 'a document is put with a body')               # it would be emptied
         folder, name = self._place(web.path)
         kernel = web.connection.stream.kernel
         draft = web.upload = Draft(folder, temporary(), kernel.time)
@@ -106,6 +108,7 @@ def replace(web, draft, name):
     os.fsync(draft.descriptor)
     with turn:
         old = current(web, draft.folder, name)
+        os.utime(draft.descriptor)          # no sibling that was compressed before is newer
         if old:
             try:
                 os.fchown(draft.descriptor, old.st_uid, old.st_gid)

@@ -51,7 +51,7 @@ class Upload(Draft):
 
     def _save(self, path):
         folder = os.path.dirname(path) or '.'
-        with open(self.name, 'rb') as source:
+        with self._lock, open(self.name, 'rb') as source:       # `remove` may run at the same time
             try:
                 os.fsync(source.fileno())
                 os.rename(self.name, path)
@@ -161,6 +161,7 @@ async def receive(web, progress=None):
                 uploads[part.name] = upload
             else:
                 uploads.begun.pop()         # no file was chosen
+                count += 1
             if room < 0:
                 raise body.too_large(f'{limits["form"]} bytes of variables')
         uploads.moved = kernel.time

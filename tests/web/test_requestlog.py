@@ -90,9 +90,15 @@ def test_what_a_client_leaves_unfinished_is_logged(tmp_path):
             else:
                 await runtime.sleep(0.05)
             await other.stream.close()
+        await client.ask(b'POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi')
+        await client.stream.write(b'POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n')
+        await client.stream.read()
+        await client.stream.close()
+        await runtime.sleep(0.05)
         await server.stop(0)
-    serve(main, {'log': {'path': str(tmp_path / 'log'), 'format': '%r %s'}}, {**ACTIONS, '/slow': slow})
-    assert (tmp_path / 'log').read_text().splitlines() == ['GET /cut HTTP/1.1 200', 'GET /slow HTTP/1.1 499']
+    serve(main, {'log': {'path': str(tmp_path / 'log'), 'format': '%r %s %B'}}, {**ACTIONS, '/slow': slow})
+    assert (tmp_path / 'log').read_text().splitlines() == [
+        'GET /cut HTTP/1.1 200 8', 'POST /post HTTP/1.1 200 2', 'POST /post HTTP/1.1 499 0', 'GET /slow HTTP/1.1 499 0']
 
 
 def test_a_head_that_does_not_come_in_time_is_logged(tmp_path):

@@ -40,6 +40,7 @@ class Asker:
     ({'type': 'array', 'max': 2}, [[], [1, 2]], [[1, 2, 3]], 'expected an array of at most 2 items, got an array'),
     ({'type': 'string', 'pattern': '[a-z]+'}, ['abc'], ['', 'abc1', 'abc\n'], "expected a string that matches [a-z]+, got ''"),
     ({'enum': ['on', 'off', 3]}, ['on', 3], ['ON', 4], "expected one of 'on', 'off', 3, got 'ON'"),
+    ({'enum': [1, False]}, [1, 1.0, False], [True, 0], 'expected one of 1, False, got true'),
     ({'items': {'type': 'integer'}}, [[], [1, 2]], [[1, 'x']], "[1]: expected an integer, got 'x'"),
     ({'fields': {'a': {'type': 'string', 'required': True}}}, [{'a': 'x'}], [{}, {'a': None}, {'a': 'x', 'b': 1}],
      'a: expected a string, got nothing'),
@@ -154,7 +155,7 @@ def test_requests_are_checked_and_actions_get_what_was_checked():
 
     async def pump(web):
         kind = web.headers.get('content-type', '')
-        seen.append((await (web.form() if kind == FORM else web.json()), dict(web.vars)))
+        seen.append((await (web.form(progress=None) if kind == FORM else web.json()), dict(web.vars)))
         return {'speed': seen[-1][0]['speed'], 'secret': 1, 'other': 2}
 
     async def main(client, server):

@@ -328,15 +328,16 @@ def test_a_bomb_is_stopped_at_the_limit(echo):
     run(main, echo)
 
 
-def test_many_small_bombs_wait_on_the_connection():
+@pytest.mark.parametrize('ahead, behind', [(2, 50), (50, 2)])
+def test_many_small_bombs_wait_on_the_connection(ahead, behind):
     async def action(web):
         socket = await web.upgrade()
         sizes.append(len(await socket.receive()) + sum(map(len, socket.messages)))
 
     async def main(client, server):
         await open_socket(client, Sec_WebSocket_Extensions='permessage-deflate',
-                          more=b''.join(frame(0xc2, deflated(bytes(1 << 20))) for _ in range(2)))
-        await client.stream.write(b''.join(frame(0xc2, deflated(bytes(1 << 20))) for _ in range(50)))
+                          more=b''.join(frame(0xc2, deflated(bytes(1 << 20))) for _ in range(ahead)))
+        await client.stream.write(b''.join(frame(0xc2, deflated(bytes(1 << 20))) for _ in range(behind)))
         assert (await read_frame(client.stream))[1][:2] == closing(1000)
     sizes = []
     run(main, action)
@@ -539,6 +540,25 @@ def test_an_action_that_does_nothing_still_answers_and_is_not_dropped():
     run(main, action, {'timeouts': {'ping': 0.1}})
 
 
+def test_pings_to_an_action_that_does_nothing_are_answered_before_the_client_gives_up(monkeypatch):
+    monkeypatch.setattr('ioto.web.outlet.UNREAD', 0.05)
+
+    async def action(web):
+        socket = await web.upgrade()
+        await runtime.sleep(2)
+        assert socket.code is None
+
+    async def main(client, server):
+        await open_socket(client)
+        assert await read_frame(client.stream) == (PING, b'')
+        for _ in range(3):
+            began = runtime.now()
+            await client.stream.write(frame(PING, b'?'))
+            assert await read_frame(client.stream) == (PONG, b'?')
+            assert runtime.now() - began < 0.3
+    run(main, action, {'timeouts': {'ping': 0.6}})
+
+
 # Clients that read slowly
 
 def test_the_action_itself_waits_for_a_slow_client_and_then_drops_it():
@@ -606,6 +626,30 @@ def test_one_who_sends_to_many_waits_for_none():
             await other.stream.close()
     sockets = []
     run(main, action, {'limits': {'backlog': '32K'}})
+
+
+@pytest.mark.parametrize('first, many', [
+    (b'', frame(PING)), (frame(0x01), frame(0x00)), (frame(0x01), frame(0x00, b'x'))], ids=['pings', 'empty fragments', 'fragments'])
+def test_a_flood_of_tiny_frames_delays_nobody(first, many, echo):
+    async def read(stream):
+        data = b''
+        while not data.endswith(b'end'):
+            data = await stream.read()
+
+    async def main(client, server):
+        await open_socket(client)
+        reader = runtime.spawn(read(client.stream))
+        sender = runtime.spawn(client.stream.write(first + many * 200_000 + frame(PING, b'end')))
+        other = await connect(server)
+        took = []
+        while not reader.done:
+            began = runtime.now()
+            assert (await other.ask('GET /other')).status == 200
+            took.append(runtime.now() - began)
+        assert len(took) > 10 and max(took) < 0.1
+        await sender.join()
+        await other.stream.close()
+    serve(main, {}, {'/': echo, '/other': lambda web: 'here'})
 
 
 # Real clients

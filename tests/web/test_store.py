@@ -114,6 +114,8 @@ def test_what_cannot_be_written_is_refused(site, method, path, status):
 def test_a_part_or_a_coded_body_cannot_be_put(site):
     async def main(client, server):
         assert (await client.ask(put('/a.txt', b'x', Content_Range='bytes 0-0/5'))).status == 400
+        assert (await client.ask('PUT /a.txt')).status == 411           # without a length, it would be emptied
+        assert (await client.ask(put('/empty.txt'))).status == 201
         assert (await client.ask(put('/a.txt', b'x', Content_Encoding='gzip'))).status == 415
         assert (site / 'a.txt').read_text() == 'first'
     run(site, main)
@@ -154,6 +156,27 @@ def test_of_two_writers_who_know_the_same_version_one_wins(site, drafting):
             assert (site / path[1:]).read_bytes() == next(body for body, status in zip(bodies, answers) if status < 300)
             for writer in writers:
                 await writer.stream.close()
+    run(site, main)
+
+
+def test_a_sibling_compressed_while_the_disk_was_slow_is_not_served_for_the_new_version(site, monkeypatch):
+    forced = os.fsync
+
+    def slow(descriptor):
+        if os.fstat(descriptor).st_size == len('second'):
+            time.sleep(0.3)
+        forced(descriptor)
+
+    async def main(client, server):
+        monkeypatch.setattr(drafts.os, 'fsync', slow)
+        await client.stream.write(put('/a.txt', b'second'))
+        await runtime.sleep(0.1)
+        other = await connect(server)
+        assert (await other.ask(put('/a.txt.gz', b'first, compressed'))).status == 201
+        assert (await other.ask(asking('/a.txt', Accept_Encoding='gzip'))).body == b'first, compressed'
+        assert (await read_answer(client.stream)).status == 204
+        assert (await other.ask(asking('/a.txt', Accept_Encoding='gzip'))).body == b'second'
+        await other.stream.close()
     run(site, main)
 
 

@@ -144,7 +144,7 @@ def test_files_stay_where_remove_is_false_unless_the_answer_is_an_error(folder):
     ([part('form-data; name="a"', b'y' * 500)], 'variables'), ([part(f'form-data; name="{"n" * 501}"')], 'variables'),
     ([part('form-data; name="a"', b'y' * 200)] * 3, 'variables'), ([part('form-data; name=""')] * 1001, '1000 variables'),
     ([part('form-data; name="a"', b'y' * 490)], None), ([file('f', 'x', b'y' * 1000)] * 3, None),
-    ([part('form-data; name="a"')] * 10_000, 'variables'), ([file('f', 'x', b'')] * 10_000, 'files')])
+    ([part('form-data; name="a"')] * 10_000, 'variables'), ([file('f', 'x', b'')] * 10_000, 'files'), ([file('f', '', b'')] * 10_000, '1000 variables')])
 def test_limits_are_413(folder, parts, said):
     async def main(client, server):
         answer = await client.ask(post(*parts))
