@@ -219,7 +219,8 @@ class Agent:
             raise StartError(f'web: {error.strerror or error}') from None
         documents = self.config['web'].get('documents')
         what = self.paths.resolve(documents) if documents else 'actions'
-        log.info(f"Web serves {what} on {', '.join(self.web.addresses)}")
+        hint = '' if self.profile != 'dev' or self.config['web'].get('tls') else '; without TLS (python3 tools/certs.py makes certificates)'
+        log.info(f"Web serves {what} on {', '.join(self.web.addresses)}{hint}")
 
     async def _stop_web(self):
         await self.web.stop()

@@ -75,6 +75,7 @@ def test_it_says_in_a_line_each_what_it_started(folder):
     assert len(lines) == 4
     for line, words in zip(lines, ('Starting Ioto', 'App app.py', 'Web serves', 'ready')):
         assert line.startswith('app: info: ') and words in line
+    assert lines[2].endswith('; without TLS (python3 tools/certs.py makes certificates)')
 
 
 def test_no_service_enabled_is_allowed(folder):

@@ -55,6 +55,8 @@ class Draft:
         except OSError as error:
             if error.errno in FULL:
                 raise HttpError(507, f'no room for the file: {error.strerror}') from None
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise HttpError(503, f'no file can be opened: {error.strerror}') from None
             raise
 
     def write_now(self, parts, last=None):
