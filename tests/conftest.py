@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from ioto.runtime import log
+
 CERTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'tools', 'certs.py')
 
 
@@ -17,6 +19,13 @@ def nothing_leaks():
     left = {fd: _target(fd) for fd in set(os.listdir('/proc/self/fd')) - before}
     left = {fd: name for fd, name in left.items() if name.startswith(('socket:', 'pipe:', 'anon_inode:[event'))}
     assert not left, f'descriptors left open: {left}'
+
+
+@pytest.fixture(autouse=True)
+def the_log_goes_to_stderr():
+    """Whatever an agent in this process has made of the log."""
+    yield
+    log.configure()
 
 
 def _target(fd):
