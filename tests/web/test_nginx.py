@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from ioto import json5
+from ioto.web.passwords import hash_password
+from tests.child import Child, write
 from tests.web import webchild
 from tests.web.nginx import Nginx
 from tests.web.rawhttp import Connection, fetch, request
@@ -110,3 +113,24 @@ def test_an_upgrade_that_the_agent_does_not_know_is_an_ordinary_request(proxy):
     with Connection(proxy.port) as connection:
         connection.send(request('/hello.txt', 'Connection: Upgrade', 'Upgrade: none'))
         assert connection.response().body == webchild.HELLO
+
+
+def test_signing_in_through_a_proxy_that_speaks_https(tmp_path):
+    """The cookie is that of a secure site, and the client who guesses is made to wait, not all who come by the proxy."""
+    write(tmp_path, 'config/ioto.json5', json5.render({
+        'services': {'web': True},
+        'web': {'listen': ['http://127.0.0.1:0'], 'documents': 'site', 'proxies': ['127.0.0.1'], 'routes': [{'role': 'user'}]},
+        'auth': {'users': {'ann': {'password': hash_password('open sesame', 100), 'roles': ['user']}}}}))
+    write(tmp_path, 'site/index.html', 'inside')
+
+    def login(word, client):
+        body = f'username=ann&password={word}'
+        return fetch(proxy.port, '/auth/login', f'X-Forwarded-For: {client}', 'Origin: https://test',
+                     'Content-Type: application/x-www-form-urlencoded', method='POST', body=body.encode())
+    with Child(tmp_path / 'config') as child, Nginx(tmp_path / 'nginx', child.port, 'https') as proxy:
+        answer = login('open+sesame', '198.51.100.9')
+        assert answer.status == 303 and answer.get('set-cookie').startswith('__Host-') and 'Secure' in answer.get('set-cookie')
+        cookie = answer.get('set-cookie').partition(';')[0]
+        assert fetch(proxy.port, '/', f'Cookie: {cookie}').body == b'inside' and fetch(proxy.port, '/').status == 401
+        assert [login('guess', '198.51.100.66').status for _ in range(7)][-1] == 429
+        assert login('open+sesame', '198.51.100.9').status == 303
