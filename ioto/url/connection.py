@@ -1,0 +1,222 @@
+"""One connection to a server or proxy: a request out, the head and the bytes of its answer in (RFC 9112 §9).
+
+What is small leaves with the head in one send. A larger body is sent by a fiber of its own while the answer is awaited, so that an answer
+which comes early is read and ends the sending, and bytes can flow both ways.
+
+One deadline stands over each wait (head, next bytes, sending) and over the whole exchange; when it is met the socket is closed, and
+the fiber that waits on it finds `late`, the phase that took too long.
+"""
+
+from time import monotonic
+
+from ..http.body import LAST_CHUNK, chunk
+from ..http.client import find_head, parse_response
+from ..http.errors import ParseError
+from ..http.head import HeadLimits
+from ..runtime.sync import Event
+from ..runtime.timers import Deadline
+from .body import PIECE
+from .errors import UrlError
+
+LIMITS = HeadLimits(line=16384, head=65536, fields=256)
+TOGETHER = 65536        # bytes of a body that leaves with its head
+INTERIM = 16            # answers with 1xx before the final one
+PATIENCE = 1.0          # seconds to wait for 100 before the body is sent all the same (RFC 9110 §10.1.1)
+
+
+class EarlyEnd(EOFError):
+    """The server closed before its answer was whole."""
+
+
+class Connection:
+    """A stream with what was received ahead, and its deadline.
+
+    used    answers read from it
+    begun   whether anything came of the answer that is awaited
+    late    the phase whose time is over, else None
+    sender  the fiber that sends the body, None when all is sent
+    """
+
+    __slots__ = ('stream', 'key', 'data', 'deadline', 'end', 'phase', 'late', 'used', 'begun', 'since', 'sender', 'failure')
+
+    def __init__(self, stream, key):
+        self.stream, self.key = stream, key
+        self.data = b''
+        self.deadline = Deadline(stream.kernel, self._expire)
+        self.end = float('inf')
+        self.phase = self.late = self.sender = self.failure = None
+        self.used = 0
+        self.begun = False
+        self.since = 0.0
+
+    def _expire(self):
+        self.late = 'whole' if self.end <= monotonic() else self.phase
+        self.stream.abort()
+
+    def alive(self):
+        """Whether an idle connection still stands: nothing has come, not even its end."""
+        try:
+            return not self.data and self.stream.receive(1) is None
+        except OSError:
+            return False
+
+    async def ask(self, head, payload, method, times, expect=False):
+        """Send a request; the Response of its final answer. Raises OSError, EarlyEnd, ParseError, or what the payload raises.
+
+        `times` are the time-outs; with `expect`, the body waits for 100.
+        """
+        self.begun = False
+        stream = self.stream
+        consent = None
+        self.arm(times['idle'], 'idle')
+        if payload is None:
+            whole = head
+        elif payload.data is not None and len(payload.data) <= TOGETHER and not expect:
+            whole = head + payload.data
+        else:
+            whole = head
+            consent = Event()
+            if not expect:
+                consent.set()
+        try:
+            if not stream.offer(whole):
+                await stream.drain()
+        except OSError as error:                # it may have answered before it closed
+            if self.late:
+                raise
+            self.failure = error
+        if consent is not None:
+            self.sender = stream.kernel.spawn(self._send(payload, consent, times), 'url: body')
+        try:
+            return await self._answer(method, times['first'], consent)
+        except (OSError, EOFError):
+            if self.failure is not None:
+                raise self.failure from None
+            raise
+
+    async def _answer(self, method, seconds, consent):
+        for _ in range(INTERIM):
+            response = await self._head(method, seconds)
+            if response.status >= 200 or response.status == 101:
+                if self.sender is not None and (response.status >= 300 or not consent.is_set()):
+                    self.stop_sending()
+                self.used += 1
+                return response
+            if consent is not None:
+                consent.set()
+        raise ParseError(400, f'more than {INTERIM} answers with 1xx')
+
+    async def _head(self, method, seconds):
+        data = self.data
+        self.arm(seconds, 'first')
+        while True:
+            if data:
+                start, end = find_head(data, 0, LIMITS)
+                if start:
+                    raise ParseError(400, 'empty line before the status line')
+                if end >= 0:
+                    self.data = data[end + 2:]
+                    self.deadline.when = self.end
+                    return parse_response(data, 0, end, method)
+            more = await self._read()
+            if not more:
+                raise EarlyEnd('the server closed the connection ' + ('inside the head of' if data else 'before') + ' its answer')
+            self.begun = True
+            data = data + more if data else more
+
+    async def receive(self, seconds):
+        """The next bytes of a body, b'' at the end of the connection."""
+        if data := self.data:
+            self.data = b''
+            return data
+        self.arm(seconds, 'idle')
+        data = await self._read()
+        self.deadline.when = self.end
+        return data
+
+    async def _read(self):
+        try:
+            return await self.stream.read()
+        except OSError:
+            if self.failure is not None and not isinstance(self.failure, OSError):
+                raise self.failure from None
+            raise
+
+    def arm(self, seconds, phase):
+        """Let what comes next take this long, and no longer than the whole."""
+        self.phase = phase
+        self.deadline.set(min(monotonic() + seconds, self.end))
+
+    # Sending a body
+
+    async def _send(self, payload, consent, times):
+        try:
+            if not consent.is_set():
+                timer = self.stream.kernel.call_later(PATIENCE, consent.set)
+                try:
+                    await consent.wait()
+                finally:
+                    timer.cancel()
+            payload.begin()
+            if payload.file is not None:
+                await self._send_file(payload, times['idle'])
+            else:
+                await self._send_pieces(payload, times['idle'])
+            self.arm(times['first'], 'first')
+            self.sender = None
+        except OSError as error:                # the answer may be there, and say why
+            self.failure = self.failure or error
+        except Exception as error:              # of the source: ends the exchange
+            self.failure = error
+            self.stream.abort()
+
+    async def _send_file(self, payload, seconds):
+        offset, end = payload.offset, payload.offset + payload.length
+        while offset < end:
+            self.arm(seconds, 'idle')
+            sent = await self.stream.sendfile(payload.file, offset, min(PIECE, end - offset))
+            if not sent:
+                raise UrlError(f'the file ended {end - offset} bytes before its length')
+            offset += sent
+
+    async def _send_pieces(self, payload, seconds):
+        left = payload.length
+        self.deadline.when = self.end
+        async for piece in _pieces(payload):
+            if isinstance(piece, str):
+                piece = piece.encode()
+            if left is None:
+                piece = chunk(piece)
+            else:
+                left -= len(piece)
+                if left < 0:
+                    raise UrlError(f'the body is longer than its Content-Length, {payload.length}')
+            self.arm(seconds, 'idle')
+            await self.stream.write(piece)
+            self.deadline.when = self.end
+        if left:
+            raise UrlError(f'the body ended {left} bytes before its Content-Length, {payload.length}')
+        if left is None:
+            await self.stream.write(LAST_CHUNK)
+
+    def stop_sending(self):
+        """Send no more; the connection cannot be used again."""
+        if self.sender is not None:
+            self.sender.cancel()
+
+    def close(self):
+        """Close now. Harmless if it is."""
+        self.deadline.cancel()
+        self.stop_sending()
+        self.stream.abort()
+
+
+async def _pieces(payload):
+    """The pieces of a payload that is sent by itself."""
+    data = payload.data
+    if data is None:
+        async for piece in payload.pieces:
+            yield piece
+    else:
+        for at in range(0, len(data), PIECE):
+            yield data[at:at + PIECE]
