@@ -5,8 +5,8 @@ import os
 import sys
 
 from . import json5
+from .http.digest import ALGORITHMS, secret
 from .web import passwords
-from .web.digest import ALGORITHMS, secret
 from .web.users import Users
 
 
