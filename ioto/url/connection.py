@@ -13,6 +13,7 @@ from ..http.body import LAST_CHUNK, chunk
 from ..http.client import find_head, parse_response
 from ..http.errors import ParseError
 from ..http.head import HeadLimits
+from ..runtime.stream import CHUNK
 from ..runtime.sync import Event
 from ..runtime.timers import Deadline
 from .body import PIECE
@@ -20,6 +21,7 @@ from .errors import UrlError
 
 LIMITS = HeadLimits(line=16384, head=65536, fields=256)
 TOGETHER = 65536        # bytes of a body that leaves with its head
+BULK = 262144           # bytes of a body asked of one system call
 INTERIM = 16            # answers with 1xx before the final one
 PATIENCE = 1.0          # seconds to wait for 100 before the body is sent all the same (RFC 9110 §10.1.1)
 
@@ -130,13 +132,13 @@ class Connection:
             self.data = b''
             return data
         self.arm(seconds, 'idle')
-        data = await self._read()
+        data = await self._read(BULK)
         self.deadline.when = self.end
         return data
 
-    async def _read(self):
+    async def _read(self, size=CHUNK):
         try:
-            return await self.stream.read()
+            return await self.stream.read(size)
         except OSError:
             if self.failure is not None and not isinstance(self.failure, OSError):
                 raise self.failure from None

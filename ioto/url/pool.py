@@ -1,8 +1,8 @@
 """The connections of a client: kept for the next request, bounded for each host and in all.
 
 A place is taken before connecting and given back when the connection closes; idle connections hold theirs. Who finds none waits in
-line, and what becomes free is handed over. One fiber closes those idle for too long; it lives while there are idle ones, and its
-cancellation at the end of the scheduler closes them, so a client that nobody closes leaves nothing behind.
+line, and what becomes free is handed over. One fiber closes those idle for too long; it lives while there are connections, and its
+cancellation at the end of the scheduler closes idle ones, so a client that nobody closes leaves nothing behind.
 """
 
 from collections import deque
@@ -58,7 +58,7 @@ class Pool:
         self.idle.setdefault(key, []).append(connection)
         if self.waiting:
             self._hand_on()                     # one for another host can have its place
-        if self.keeper is None and self.idle:
+        if self.keeper is None:
             self.keeper = mine.spawn(self._keep(), 'url: idle connections')
 
     def drop(self, connection):
@@ -136,9 +136,10 @@ class Pool:
 
     async def _keep(self):
         try:
-            while self.idle:
-                oldest = min(idle[0].since for idle in self.idle.values())
-                await sleep(oldest + self.expiry - monotonic())
+            while self.count:
+                now = monotonic()
+                oldest = min([idle[0].since for idle in self.idle.values()], default=now)
+                await sleep(oldest + self.expiry - now)
                 self._close_idle(monotonic() - self.expiry)
         finally:
             self.keeper = None
