@@ -271,7 +271,10 @@ class TlsStream(Stream):
 
     def _remember(self):
         context, key = self.session_key[0](), self.session_key[1]
-        session = self.sock.session
+        try:
+            session = self.sock.session
+        except ValueError:
+            return                                      # the handshake had only begun
         if context is not None and session is not None and session.has_ticket:
             known = _sessions.setdefault(context, {})
             known.pop(key, None)

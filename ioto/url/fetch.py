@@ -112,6 +112,8 @@ class Fetch:
             fresh = True
         self.status, self.reason, self.version = response.status, response.reason, response.version
         self.headers = fields = response.fields
+        if self.status == 101 and not any(name.lower() == 'upgrade' for name, _ in self.own):
+            raise ProtocolError('101 without having been asked for an upgrade', url.place)
         self.keep = response.keep_alive and self.keep
         length = response.length
         self.length = length if length >= 0 else None
@@ -332,4 +334,6 @@ class Fetch:
         if isinstance(error, OSError) and not isinstance(error, (UrlError, LateError)):
             kind = TlsError if type(error).__module__ == 'ssl' else ConnectError
             return kind(str(error), where)
+        if isinstance(error, UrlError) and not error.url:
+            return type(error)(str(error), where)
         return error
