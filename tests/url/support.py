@@ -26,6 +26,8 @@ async def read_request(stream, connection=1, body=True):
     except (runtime.IncompleteRead, OSError):
         return None
     if body:
+        if 'expect' in asked.fields:
+            await stream.write(b'HTTP/1.1 100 Continue\r\n\r\n')
         await read_body(stream, asked)
     return asked
 
