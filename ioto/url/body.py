@@ -21,9 +21,11 @@ class Payload:
     data     the bytes, None where they are not in memory
     length   how many, None if not known
     media    the Content-Type where the request names none, None for no field
+    once     whether it can be sent only once
     again    whether it can be sent again
     """
 
+    once = False
     again = True
     media = None
     file = None
@@ -50,6 +52,8 @@ class FilePayload(Payload):
 
 class PiecesPayload(Payload):
     """What an async iterator gives: bytes or str."""
+
+    once = True
 
     def __init__(self, pieces):
         super().__init__(None)

@@ -64,7 +64,7 @@ class Fetch:
         self.payload = payload_of(body)
         if auth is None and self.url.user is not None:
             self.auth = self.url.user, self.url.password
-        if self.auth is not None and not self.repeatable():
+        if self.auth is not None and self.payload is not None and self.payload.once:
             self.expect = True      # a challenge has to come before the body
 
     async def __aenter__(self):
