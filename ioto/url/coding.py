@@ -17,7 +17,7 @@ class Decoder:
 
     def __init__(self, coding, limit):
         self.gzip = coding != 'deflate'
-        self.engine = zlib.decompressobj(GZIP if self.gzip else zlib.MAX_WBITS)
+        self.engine = zlib.decompressobj(GZIP) if self.gzip else None
         self.held = b''
         self.left = limit
         self.limit = limit
@@ -28,6 +28,8 @@ class Decoder:
 
     def read(self):
         """At most 64 KB, b'' where more has to be fed. Raises ProtocolError, TooLarge."""
+        if self.engine is None and not self._begin():
+            return b''
         while self.held or self.more:
             if self.engine.eof:
                 # RFC 1952 §2.2: members follow each other; zeros are padding.
@@ -47,16 +49,17 @@ class Decoder:
                 return piece
         return b''
 
+    def _begin(self):
+        """Make the engine of deflate, with two bytes at hand: some servers leave out the wrapping of zlib (RFC 1950 §2.2)."""
+        if len(self.held) < 2:
+            return False
+        wrapped = self.held[0] & 15 == 8 and int.from_bytes(self.held[:2], 'big') % 31 == 0
+        self.engine = zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
+        return True
+
     def _inflate(self):
-        engine, held = self.engine, self.held
-        try:
-            piece = engine.decompress(held, PIECE)
-        except zlib.error:
-            # Some servers send deflate without the zlib wrapping.
-            if self.gzip or self.begun:
-                raise
-            engine = self.engine = zlib.decompressobj(-zlib.MAX_WBITS)
-            piece = engine.decompress(held, PIECE)
+        engine = self.engine
+        piece = engine.decompress(self.held, PIECE)
         self.begun = True
         self.more = len(piece) == PIECE and not engine.eof         # it may hold back output
         self.held = engine.unused_data if engine.eof else engine.unconsumed_tail
@@ -64,7 +67,7 @@ class Decoder:
 
     def finish(self):
         """Raises ProtocolError where the coding has not ended."""
-        if self.begun and not self.engine.eof:
+        if self.held or self.begun and not self.engine.eof:
             raise ProtocolError('the compressed body is cut')
 
 

@@ -67,7 +67,8 @@ class Jar:
         age = attributes.get('max-age', '')
         if re.fullmatch('-?[0-9]{1,15}', age):
             return self.clock() + int(age) if int(age) > 0 else 0
-        return date_of(attributes.get('expires', '')) or float('inf')
+        date = date_of(attributes.get('expires', ''))
+        return float('inf') if date is None else date
 
     def _trim(self, domain):
         mine = [key for key in self.cookies if key[0] == domain]
