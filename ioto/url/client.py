@@ -40,7 +40,8 @@ class Client:
                     https_proxy, all_proxy, no_proxy)
     cookies         whether cookies are kept
     timeout         seconds of a whole exchange, or {'connect' 10, 'tls' 10, 'first' 30, 'idle' 30, 'whole' None}: 'first' is
-                    from the request's end to the end of the answer's head, 'idle' each wait for more after that
+                    from the request's end to the end of the answer's head, 'idle' each wait for more after that; None is no
+                    limit, but 'whole' is 120 in what returns a whole body
     limit           bytes that are buffered or decompressed, 64 MB
     redirects       followed at most
     connections, per_host, idle     of the pool: open ones in all and for a host, seconds that an unused one is kept
@@ -128,8 +129,8 @@ class Client:
 
     def _buffered(self, method, target, body, options):
         timeout = options.get('timeout')
-        if timeout is None and self.times['whole'] is None:
-            options['timeout'] = WHOLE
+        if self.times['whole'] is None and (timeout is None or isinstance(timeout, dict)):
+            options['timeout'] = {'whole': WHOLE} | (timeout or {})
         return Fetch(self, method, target, body, **options)
 
     def times_of(self, timeout):
@@ -140,7 +141,8 @@ class Client:
             timeout = {'whole': timeout}
         if unknown := set(timeout) - set(TIMES):
             raise UrlError(f'no such time-out: {", ".join(sorted(unknown))}; there are {", ".join(TIMES)}')
-        return self.times | timeout
+        times = self.times | timeout
+        return times | {phase: FOREVER for phase in ('first', 'idle') if times[phase] is None}
 
     # What a Fetch asks for
 

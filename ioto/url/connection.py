@@ -37,16 +37,18 @@ class Connection:
     begun   whether anything came of the answer that is awaited
     late    the phase whose time is over, else None
     sender  the fiber that sends the body, None when all is sent
+    failure why sending ended; the answer may be there all the same
+    fault   the error of the source of a body
     """
 
-    __slots__ = ('stream', 'key', 'data', 'deadline', 'end', 'phase', 'late', 'used', 'begun', 'since', 'sender', 'failure')
+    __slots__ = ('stream', 'key', 'data', 'deadline', 'end', 'phase', 'late', 'used', 'begun', 'since', 'sender', 'failure', 'fault')
 
     def __init__(self, stream, key):
         self.stream, self.key = stream, key
         self.data = b''
         self.deadline = Deadline(stream.kernel, self._expire)
         self.end = float('inf')
-        self.phase = self.late = self.sender = self.failure = None
+        self.phase = self.late = self.sender = self.failure = self.fault = None
         self.used = 0
         self.begun = False
         self.since = 0.0
@@ -92,7 +94,7 @@ class Connection:
         try:
             return await self._answer(method, times['first'], consent)
         except (OSError, EOFError):
-            if self.failure is not None:
+            if self.failure is not None and self.fault is None:
                 raise self.failure from None
             raise
 
@@ -140,8 +142,8 @@ class Connection:
         try:
             return await self.stream.read(size)
         except OSError:
-            if self.failure is not None and not isinstance(self.failure, OSError):
-                raise self.failure from None
+            if self.fault is not None:
+                raise self.fault from None
             raise
 
     def arm(self, seconds, phase):
@@ -160,23 +162,24 @@ class Connection:
                 finally:
                     timer.cancel()
             payload.begin()
-            if payload.file is not None:
-                await self._send_file(payload, times['idle'])
-            else:
-                await self._send_pieces(payload, times['idle'])
-            self.arm(times['first'], 'first')
-            self.sender = None
-        except OSError as error:                # the answer may be there, and say why
-            self.failure = self.failure or error
-        except Exception as error:              # of the source: ends the exchange
-            self.failure = error
+            send = self._send_pieces if payload.file is None else self._send_file
+            await send(payload, times['idle'])
+            if self.failure is None:
+                self.arm(times['first'], 'first')
+                self.sender = None
+        except Exception as error:              # ends the exchange
+            self.fault = error
             self.stream.abort()
 
     async def _send_file(self, payload, seconds):
         offset, end = payload.offset, payload.offset + payload.length
         while offset < end:
             self.arm(seconds, 'idle')
-            sent = await self.stream.sendfile(payload.file, offset, min(PIECE, end - offset))
+            try:
+                sent = await self.stream.sendfile(payload.file, offset, min(PIECE, end - offset))
+            except OSError as error:
+                self.failure = error
+                return
             if not sent:
                 raise UrlError(f'the file ended {end - offset} bytes before its length')
             offset += sent
@@ -193,13 +196,23 @@ class Connection:
                 left -= len(piece)
                 if left < 0:
                     raise UrlError(f'the body is longer than its Content-Length, {payload.length}')
-            self.arm(seconds, 'idle')
-            await self.stream.write(piece)
-            self.deadline.when = self.end
+            if not await self._write(piece, seconds):
+                return
         if left:
             raise UrlError(f'the body ended {left} bytes before its Content-Length, {payload.length}')
         if left is None:
-            await self.stream.write(LAST_CHUNK)
+            await self._write(LAST_CHUNK, seconds)
+
+    async def _write(self, piece, seconds):
+        """Write; whether that went well."""
+        self.arm(seconds, 'idle')
+        try:
+            await self.stream.write(piece)
+        except OSError as error:
+            self.failure = error
+            return False
+        self.deadline.when = self.end
+        return True
 
     def stop_sending(self):
         """Send no more; the connection cannot be used again."""

@@ -9,7 +9,6 @@ Entering sends the request and returns at the head of the final answer. The conn
 the body, and is closed where the body is left unread, the fiber is cancelled, or anything fails. All errors are UrlError.
 """
 
-from builtins import TimeoutError as LateError
 from time import monotonic
 
 from ..http.body import ChunkedDecoder, LengthDecoder
@@ -321,9 +320,11 @@ class Fetch:
 
     def _failed(self, error):
         """Close, and return what to raise for an error."""
-        late = self.connection is not None and self.connection.late
+        connection = self.connection
         self._close()
-        where = self.url.place
+        if not isinstance(error, Exception) or connection is not None and error is connection.fault and not isinstance(error, UrlError):
+            return error
+        where, late = self.url.place, connection is not None and connection.late
         if late:
             return TimeoutError(f'{PHASES[late]} within {self.times[late]:g} s', where, late)
         if isinstance(error, ParseError):
@@ -331,7 +332,7 @@ class Fetch:
             return kind(f'bad answer: {error.message}', where)
         if isinstance(error, EOFError):
             return ProtocolError(str(error), where)
-        if isinstance(error, OSError) and not isinstance(error, (UrlError, LateError)):
+        if isinstance(error, OSError) and not isinstance(error, UrlError):
             kind = TlsError if type(error).__module__ == 'ssl' else ConnectError
             return kind(str(error), where)
         if isinstance(error, UrlError) and not error.url:

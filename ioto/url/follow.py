@@ -54,8 +54,8 @@ async def _redirect(fetch):
         fetch.own = [pair for pair in fetch.own if not pair[0].lower().startswith('content-')]
     elif not fetch.repeatable():
         raise ProtocolError(f'a redirect to {target.place} needs the body again, which was a stream', where)
-    if target.fragment is None:
-        target.fragment = origin.fragment
+    if target.fragment is None and origin.fragment is not None:
+        target = resolve(target, '#' + origin.fragment)
     await fetch.discard()
     fetch.url = target
     fetch.hops += 1

@@ -135,14 +135,35 @@ def test_a_stream_that_breaks_its_promised_length_is_an_error(length, why):
     assert sent('PUT', pieces(), headers={'Content-Length': 100007}).fields['content-length'] == '100007'
 
 
-def test_an_error_of_the_source_of_a_body_ends_the_fetch():
+@pytest.mark.parametrize('error', [ZeroDivisionError, FileNotFoundError, TimeoutError, EOFError])
+def test_an_error_of_the_source_of_a_body_ends_the_fetch_and_is_raised(error):
     async def body():
         yield b'12345'
-        raise ZeroDivisionError
+        raise error
 
     async def main(client, base):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(error) as caught:
             await client.post(base, body())
+        assert type(caught.value) is error and not client.pool.count
+    serve(main, Script(lambda asked: OK), limit=5)
+
+
+def test_a_file_that_shrinks_is_an_error(tmp_path):
+    (tmp_path / 'file').write_bytes(b'x' * 300_000)
+
+    async def main(client, base):
+        with open(tmp_path / 'file', 'rb+') as file:
+            fetch = client.fetch('PUT', base, file)
+            file.truncate(200_000)
+            with pytest.raises(UrlError, match='the file ended'):
+                async with fetch:
+                    pass
+    serve(main, Script(lambda asked: OK), limit=5)
+
+
+def test_no_limit_is_a_limit_too():
+    async def main(client, base):
+        assert await client.get(base, timeout=dict.fromkeys(('connect', 'tls', 'first', 'idle', 'whole'))) == 'ok'
     serve(main, Script(lambda asked: OK))
 
 
