@@ -1,8 +1,10 @@
-"""Whole URLs: parsed, resolved against a base, their queries built (RFC 3986, RFC 9110 §4.2). Targets of requests are in uri.py.
+"""Whole URLs: parsed, resolved against a base, their queries built (RFC 3986, RFC 9110 §4.2). Targets of requests are
+in uri.py.
 
-`parse_url` gives a Url that can go onto a request line as it is: spaces and what is not ASCII are escaped, host names become
-their ASCII form (RFC 5891, by RFC 3492 without Python's codec, for python3-light lacks the tables that it loads), dot segments
-are gone. Control characters, and authorities that readers could take differently, are refused and never repaired.
+`parse_url` gives a Url that can go onto a request line as it is: spaces and what is not ASCII are escaped, host names
+become their ASCII form (RFC 5891, by RFC 3492 without Python's codec, for python3-light lacks the tables that it
+loads), dot segments are gone. Control characters, and authorities that readers could take differently, are refused
+and never repaired.
 
 'unix:/run/app.sock:/path?query' is the path of a server behind a UNIX socket.
 """
@@ -15,7 +17,7 @@ from .grammar import URI
 from .uri import percent_decode, percent_encode, split_host
 
 # RFC 3986 appendix B
-PARTS = re.compile(r'(?:([A-Za-z][A-Za-z0-9+.\-]*+):)?+(?://([^/?#]*+))?+([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+', re.DOTALL)
+PARTS = re.compile(r'(?:([A-Za-z][A-Za-z0-9+.\-]*+):)?+(?://([^/?#]*+))?+([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+')
 CONTROLS = re.compile(r'[\x00-\x1f\x7f]')
 UNSAFE = re.compile(rf'%(?![0-9A-Fa-f]{{2}})|[^{URI}?]')
 USER = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*+"
@@ -27,8 +29,8 @@ PORTS = {'http': 80, 'https': 443, 'ws': 80, 'wss': 443}
 class Url:
     """An absolute URL; not to be changed.
 
-    scheme, host, port  'http', 'https', 'ws' or 'wss', host in lower case (an IPv6 address in brackets) and number; for a UNIX
-                        socket 'unix', its path and 0
+    scheme, host, port  'http', 'https', 'ws' or 'wss', host in lower case (an IPv6 address in brackets) and number; for
+                        a UNIX socket 'unix', its path and 0
     user, password      decoded, or None
     path, query         as on the request line; query is None without a "?"
     fragment            what follows "#", or None
@@ -97,7 +99,7 @@ def resolve(base, reference):
 
 
 def build_query(values):
-    """The query, or urlencoded form, of {name: value} or [(name, value), …]; a value that is a list stands once for each item."""
+    """The query, or urlencoded form, of {name: value} or pairs; a value that is a list stands once for each item."""
     pairs = values.items() if hasattr(values, 'items') else values
     return '&'.join([f'{percent_encode(str(name), "")}={percent_encode(str(item), "")}' for name, value in pairs
                      for item in (value if isinstance(value, (list, tuple)) else (value,))])
@@ -172,7 +174,7 @@ def _host(text):
 
 
 def ascii_host(text):
-    """The ASCII form of an internationalised 'host' or 'host:port': each label in lower case and Punycode (RFC 5890 §2.3.2.1).
+    """The ASCII form of an international 'host' or 'host:port': labels in lower case and Punycode (RFC 5890 §2.3.2.1).
 
     Names have to be composed (NFC), as keyboards give them. Raises ValueError.
     """

@@ -1,13 +1,13 @@
 """The HTTP client.
 
-    text = await url.get('https://example.com/x')                    # raises url.StatusError where the answer is not 2xx
+    text = await url.get('https://example.com/x')                    # raises url.StatusError if the answer is not 2xx
     data = await url.json('POST', 'https://example.com/y', {'a': 1})
     async with url.fetch('PUT', target, body=file, headers={…}, timeout=30) as up:
         print(up.status, up.headers)
         async for chunk in up: …
 
-These use a Client of the running scheduler; a `url.Client(…)` of one's own has its own connections, cookies, TLS, proxy and limits.
-All errors are UrlError.
+These use a Client of the running scheduler; a `url.Client(…)` of one's own has its own connections, cookies, TLS,
+proxy and limits. All errors are UrlError.
 """
 
 from .client import Client, default

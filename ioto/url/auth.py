@@ -1,6 +1,7 @@
 """Answers to challenges: Digest with SHA-256 or MD5 (RFC 7616), Basic (RFC 7617); the strongest that both sides know.
 
-What met a challenge is remembered for its origin, or proxy, and sent unasked from then on: Digest with the next count of its nonce.
+What met a challenge is remembered for its origin, or proxy, and sent unasked from then on: Digest with the next count
+of its nonce.
 """
 
 import os
@@ -81,7 +82,7 @@ def challenges(values):
 
 
 def meet(values, user, password):
-    """What meets the strongest of the challenges, and whether the server calls our nonce stale; (None, False) if none can be met."""
+    """What meets the strongest of the challenges, None if none can be met, and whether our nonce is called stale."""
     best, rank, stale = None, 0, False
     for scheme, fields in challenges(values):
         if scheme == 'digest' and 'nonce' in fields and 'realm' in fields:
@@ -115,7 +116,9 @@ def answer(fetch):
     tried = fetch.tried.get(status)
     sent = client.known.get((place, user, password))
     # A nonce of an earlier answer may have run out; one of this very exchange only where the server says so.
-    if found is None or not fetch.repeatable() or tried and not (stale and tried < 3) or type(sent) is type(found) is Basic:
+    if found is None or not fetch.repeatable() or type(sent) is type(found) is Basic:
+        return False
+    if tried and not (stale and tried < 3):
         return False
     fetch.tried[status] = (tried or 0) + 1
     remember(client, place, user, password, found)
@@ -135,10 +138,9 @@ def credentials(client, fetch):
     if fetch.bearer is not None:
         fields['authorization'] = 'Authorization', f'Bearer {fetch.bearer}'
     elif fetch.auth is not None:
-        if fetch.auth[2:] == ('basic',):
+        known = client.known.get((url.origin, *fetch.auth[:2]))
+        if known is None and fetch.auth[2:] == ('basic',):
             known = Basic(*fetch.auth[:2])
-        else:
-            known = client.known.get((url.origin, *fetch.auth[:2]))
         if known is not None:
             fields['authorization'] = 'Authorization', known.field(fetch.method, url.target)
     if client.cookies and (cookies := client.cookies.header(url)):

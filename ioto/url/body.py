@@ -1,7 +1,8 @@
 """Bodies of requests: where their bytes come from, how many there are, whether they can be sent again.
 
-`payload_of` makes one of each kind that `fetch` takes. What is in memory leaves with the head; the others are sent by `pieces`, an async
-iterator, or straight from the file (sendfile), and in chunks where their length is not known (RFC 9112 §6).
+`payload_of` makes one of each kind that `fetch` takes. What is in memory leaves with the head; the others are sent by
+`pieces`, an async iterator, or straight from the file (sendfile), and in chunks where their length is not known (RFC
+9112 §6).
 """
 
 import os
@@ -64,7 +65,7 @@ class PiecesPayload(Payload):
 
 
 def payload_of(body):
-    """The Payload of bytes, str, dict (a form), file, Stream or other async iterator; None for None. Raises UrlError."""
+    """The Payload of bytes, str, dict (a form), file, Stream or async iterator; None for None. Raises UrlError."""
     if body is None:
         return None
     if isinstance(body, (bytes, bytearray, memoryview)):
@@ -79,7 +80,8 @@ def payload_of(body):
         return PiecesPayload(_read(body.read))
     if hasattr(body, 'read'):
         return _file(body)
-    raise UrlError(f'no body can be made of {type(body).__name__}: expected bytes, str, dict, file, Stream or async iterator')
+    raise UrlError(f'no body can be made of {type(body).__name__}: '
+                   'expected bytes, str, dict, file, Stream or async iterator')
 
 
 def _file(file):

@@ -3,8 +3,8 @@
     async with url.Client(headers={'X-Device': id}, authority='ca.crt') as client:
         print(await client.get('https://example.com/'))
 
-The functions of the package use one that is made for the running scheduler when it is first asked for. It needs no closing: its
-connections go with the scheduler.
+The functions of the package use one that is made for the running scheduler when it is first asked for. It needs no
+closing: its connections go with the scheduler.
 """
 
 import os
@@ -34,21 +34,21 @@ class Client:
     """Makes requests.
 
     headers         default fields: they replace User-Agent, Accept, Accept-Encoding; None leaves one out
-    tls             an ssl.SSLContext; else one is made of `authority` (PEM file of whom to trust, by default the system's),
-                    `certificate` and `key` (PEM files to show), and `verify` (False: trust anyone)
+    tls             an ssl.SSLContext; else one is made of `authority` (PEM file of whom to trust, by default the
+                    system's), `certificate` and `key` (PEM files to show), and `verify` (False: trust anyone)
     proxy           'http://user:password@host:port', False for none; by default what the environment says (http_proxy,
                     https_proxy, all_proxy, no_proxy)
     cookies         whether cookies are kept
-    timeout         seconds of a whole exchange, or {'connect' 10, 'tls' 10, 'first' 30, 'idle' 30, 'whole' None}: 'first' is
-                    from the request's end to the end of the answer's head, 'idle' each wait for more after that; None is no
-                    limit, but 'whole' is 120 in what returns a whole body
+    timeout         seconds of a whole exchange, or {'connect': 10, 'tls': 10, 'first': 30, 'idle': 30, 'whole': None}:
+                    'first' is from the request's end to the end of the answer's head, 'idle' each wait for more after
+                    that; None is no limit, but 'whole' is 120 in what returns a whole body
     limit           bytes that are buffered or decompressed, 64 MB
     redirects       followed at most
     connections, per_host, idle     of the pool: open ones in all and for a host, seconds that an unused one is kept
     """
 
-    def __init__(self, headers=None, tls=None, authority=None, certificate=None, key=None, verify=True, proxy=None, cookies=True,
-                 timeout=None, limit=LIMIT, redirects=10, connections=100, per_host=20, idle=30.0):
+    def __init__(self, headers=None, tls=None, authority=None, certificate=None, key=None, verify=True, proxy=None,
+                 cookies=True, timeout=None, limit=LIMIT, redirects=10, connections=100, per_host=20, idle=30.0):
         self.fields = {name.lower(): (name, str(value)) for name, value in {**HEADERS, **(headers or {})}.items()
                        if value is not None}
         for name, value in (headers or {}).items():
@@ -92,8 +92,8 @@ class Client:
         headers     {name: value} or pairs; None for a default one leaves it out
         query       {name: value} or pairs to add to the URL
         timeout     as that of the client; limit, redirects likewise
-        auth        (user, password), used when the server asks for Basic or Digest, or (user, password, 'basic') to send it
-                    unasked; by default what the URL says
+        auth        (user, password), used when the server asks for Basic or Digest, or (user, password, 'basic') to
+                    send it unasked; by default what the URL says
         bearer      a token (RFC 6750)
         decode      False to leave gzip and deflate as they are
         expect      True to send the body when the server says that it wants it (100-continue)
@@ -110,7 +110,7 @@ class Client:
         return await self._text('POST', target, body, options)
 
     async def json(self, method, target, value=None, **options):
-        """Send a value as JSON, None for no body; the value of the JSON answer, None if that is empty. Raises as `get`."""
+        """Send a value as JSON, None for no body; the value of the answer, None if that is empty. Raises as `get`."""
         body = None
         headers = {'Accept': 'application/json'}
         if value is not None:

@@ -1,6 +1,7 @@
 """Content codings: gzip and deflate, undone as they come (RFC 9110 §8.4.1).
 
-What comes out is bounded: in pieces of 64 KB, so a small input cannot fill the memory, and by the limit of the fetch in all.
+What comes out is bounded: in pieces of 64 KB, so a small input cannot fill the memory, and by the limit of the fetch
+in all.
 """
 
 import zlib
@@ -50,7 +51,7 @@ class Decoder:
         return b''
 
     def _begin(self):
-        """Make the engine of deflate, with two bytes at hand: some servers leave out the wrapping of zlib (RFC 1950 §2.2)."""
+        """Make the engine of deflate, with two bytes at hand: some servers leave out zlib's wrapping (RFC 1950)."""
         if len(self.held) < 2:
             return False
         wrapped = self.held[0] & 15 == 8 and int.from_bytes(self.held[:2], 'big') % 31 == 0

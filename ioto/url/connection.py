@@ -1,10 +1,10 @@
 """One connection to a server or proxy: a request out, the head and the bytes of its answer in (RFC 9112 §9).
 
-What is small leaves with the head in one send. A larger body is sent by a fiber of its own while the answer is awaited, so that an answer
-which comes early is read and ends the sending, and bytes can flow both ways.
+What is small leaves with the head in one send. A larger body is sent by a fiber of its own while the answer is
+awaited, so that an answer which comes early is read and ends the sending, and bytes can flow both ways.
 
-One deadline stands over each wait (head, next bytes, sending) and over the whole exchange; when it is met the socket is closed, and
-the fiber that waits on it finds `late`, the phase that took too long.
+One deadline stands over each wait (head, next bytes, sending) and over the whole exchange; when it is met the socket
+is closed, and the fiber that waits on it finds `late`, the phase that took too long.
 """
 
 from time import monotonic
@@ -41,7 +41,8 @@ class Connection:
     fault   the error of the source of a body
     """
 
-    __slots__ = ('stream', 'key', 'data', 'deadline', 'end', 'phase', 'late', 'used', 'begun', 'since', 'sender', 'failure', 'fault')
+    __slots__ = ('stream', 'key', 'data', 'deadline', 'end', 'phase', 'late', 'used', 'begun', 'since', 'sender',
+                 'failure', 'fault')
 
     def __init__(self, stream, key):
         self.stream, self.key = stream, key
@@ -64,10 +65,15 @@ class Connection:
         except OSError:
             return False
 
-    async def ask(self, head, payload, method, times, expect=False):
-        """Send a request; the Response of its final answer. Raises OSError, EarlyEnd, ParseError, or what the payload raises.
+    def reusable(self):
+        """Whether all was sent, and nothing but the answer has come."""
+        return self.sender is None and self.failure is None and not self.data and not self.late
 
-        `times` are the time-outs; with `expect`, the body waits for 100.
+    async def ask(self, head, payload, method, times, expect=False):
+        """Send a request; the Response of its final answer.
+
+        `times` are the time-outs; with `expect`, the body waits for 100. Raises OSError, EarlyEnd, ParseError, or what
+        the source of the body raises.
         """
         self.begun = False
         stream = self.stream
@@ -124,7 +130,8 @@ class Connection:
                     return parse_response(data, 0, end, method)
             more = await self._read()
             if not more:
-                raise EarlyEnd('the server closed the connection ' + ('inside the head of' if data else 'before') + ' its answer')
+                where = 'inside the head of' if data else 'before'
+                raise EarlyEnd(f'the server closed the connection {where} its answer')
             self.begun = True
             data = data + more if data else more
 

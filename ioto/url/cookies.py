@@ -1,7 +1,8 @@
 """The cookies of a client (RFC 6265): stored by domain, path and name, and sent where they belong.
 
-Refused: cookies for a domain that is not the server's own or above it, for a top-level domain or an address, Secure ones that did not come
-over TLS, and names with __Secure- or __Host- that do not keep that promise (RFC 6265bis §4.1.3). Bounded: the one that was stored first goes.
+Refused: cookies for a domain that is not the server's own or above it, for a top-level domain or an address, Secure
+ones that did not come over TLS, and names with __Secure- or __Host- that do not keep that promise (RFC 6265bis
+§4.1.3). Bounded: the one that was stored first goes.
 """
 
 import re

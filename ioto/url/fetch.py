@@ -5,8 +5,9 @@
         async for chunk in up:
             …
 
-Entering sends the request and returns at the head of the final answer. The connection goes back to the pool with the last byte of
-the body, and is closed where the body is left unread, the fiber is cancelled, or anything fails. All errors are UrlError.
+Entering sends the request and returns at the head of the final answer. The connection goes back to the pool with the
+last byte of the body, and is closed where the body is left unread, the fiber is cancelled, or anything fails. All
+errors are UrlError.
 """
 
 from time import monotonic
@@ -39,8 +40,8 @@ class Fetch:
     length          bytes of the body as sent, None if not known before its end
     """
 
-    def __init__(self, client, method, target, body=None, headers=None, query=None, timeout=None, limit=None, redirects=None,
-                 auth=None, bearer=None, decode=True, expect=False, downgrade=False):
+    def __init__(self, client, method, target, body=None, headers=None, query=None, timeout=None, limit=None,
+                 redirects=None, auth=None, bearer=None, decode=True, expect=False, downgrade=False):
         self.client = client
         self.method = method
         self.status = 0
@@ -243,7 +244,7 @@ class Fetch:
         return parts[0] if len(parts) == 1 else b''.join(parts)
 
     async def text(self):
-        """The rest of the body as text, by the charset of Content-Type, else UTF-8; what does not decode becomes U+FFFD."""
+        """The rest of the body as text, by Content-Type's charset or UTF-8; what does not decode becomes U+FFFD."""
         data = await self.read()
         charset = 'utf-8'
         media = self.headers.get('content-type', '')
@@ -265,7 +266,7 @@ class Fetch:
             raise ProtocolError(f'the body is not JSON: {error}', self.url.place) from None
 
     def detach(self):
-        """The Stream, after a 101 or for a body of one's own reading; what was received and not read comes from it first."""
+        """The Stream, after a 101 or for a body of one's own reading; what was received ahead comes from it first."""
         connection, self.connection, self.decoder = self.connection, None, None
         if connection is None:
             raise UrlError('the connection has been given back', self.url.place)
@@ -278,7 +279,7 @@ class Fetch:
     # The end
 
     async def discard(self):
-        """Let go of the answer, for the request is sent again: a short body is read, so that its connection can be kept."""
+        """Let go of the answer, as the request is sent again; a short body is read, to keep its connection."""
         if self.decoder is not None and (self.length is None or self.length <= REST):
             self.coding, size = None, 0
             try:
@@ -305,7 +306,7 @@ class Fetch:
         connection = self.connection
         if connection is None:
             return
-        if self.keep and connection.sender is None and connection.failure is None and not connection.data and not connection.late:
+        if self.keep and connection.reusable():
             connection.deadline.when = FOREVER
             self.connection = None
             self.client.pool.give(connection)
@@ -322,7 +323,8 @@ class Fetch:
         """Close, and return what to raise for an error."""
         connection = self.connection
         self._close()
-        if not isinstance(error, Exception) or connection is not None and error is connection.fault and not isinstance(error, UrlError):
+        of_source = connection is not None and error is connection.fault
+        if not isinstance(error, Exception) or of_source and not isinstance(error, UrlError):
             return error
         where, late = self.url.place, connection is not None and connection.late
         if late:

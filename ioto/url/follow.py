@@ -1,7 +1,8 @@
-"""What an answer asks for before it is final: redirects (RFC 9110 §15.4), credentials (§11), a body without Expect (§15.5.18).
+"""What an answer asks for before it is final: redirects (RFC 9110 §15.4), credentials (§11), a body without Expect
+(§15.5.18).
 
-`again` changes the Fetch and says whether its request is to be sent again. Credentials stay with the origin that they were given for: a
-redirect to another takes along neither Authorization nor Cookie fields, nor the user of the URL.
+`again` changes the Fetch and says whether its request is to be sent again. Credentials stay with the origin that they
+were given for: a redirect to another takes along neither Authorization nor Cookie fields, nor the user of the URL.
 """
 
 from ..http.url import resolve
@@ -39,7 +40,8 @@ async def _redirect(fetch):
         place, = places
         target = resolve(origin, place.encode('latin-1').decode('utf-8', 'replace'))
     except ValueError as error:
-        raise ProtocolError(f'bad redirect: {error if len(places) == 1 else "several Location fields"}', where) from None
+        why = error if len(places) == 1 else 'several Location fields'
+        raise ProtocolError(f'bad redirect: {why}', where) from None
     if target.scheme != origin.scheme and target.scheme not in ('http', 'https'):
         raise ProtocolError(f'a redirect to {target.scheme}: is not followed', where)
     if origin.secure and not target.secure and not fetch.downgrade:

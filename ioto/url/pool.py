@@ -1,8 +1,9 @@
 """The connections of a client: kept for the next request, bounded for each host and in all.
 
-A place is taken before connecting and given back when the connection closes; idle connections hold theirs. Who finds none waits in
-line, and what becomes free is handed over. One fiber closes those idle for too long; it lives while there are connections, and its
-cancellation at the end of the scheduler closes idle ones, so a client that nobody closes leaves nothing behind.
+A place is taken before connecting and given back when the connection closes; idle connections hold theirs. Who finds
+none waits in line, and what becomes free is handed over. One fiber closes those idle for too long; it lives while
+there are connections, and its cancellation at the end of the scheduler closes idle ones, so a client that nobody
+closes leaves nothing behind.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """HTTP proxies: which one, and tunnels through it (RFC 9110 §9.3.6, §11.7).
 
-Requests to http go to the proxy with the whole URL in the request line; https and WebSockets through a tunnel that CONNECT opens, so
-the proxy sees neither their heads nor their bodies.
+Requests to http go to the proxy with the whole URL in the request line; https and WebSockets through a tunnel that
+CONNECT opens, so the proxy sees neither their heads nor their bodies.
 """
 
 import os
@@ -18,16 +18,16 @@ TRIES = 3               # CONNECT requests: one, one after a challenge, one afte
 class Proxies:
     """The proxy for each URL: a given one, or what the environment says, read once.
 
-    http_proxy, https_proxy, all_proxy  'http://user:password@host:port', also in capitals; HTTP_PROXY does not count in a CGI
-                                        script, where a request's Proxy field would set it
+    http_proxy, https_proxy, all_proxy  'http://user:password@host:port', also in capitals; HTTP_PROXY does not count in
+                                        a CGI script, where a request's Proxy field would set it
     no_proxy                            hosts to reach directly: names with all below them, addresses, networks such as
-                                        10.0.0.0/8, each with a port or without, or *
+                                        10.0.0.0/8, each but these with a port or without, or *
     """
 
     def __init__(self, proxy=None, environ=os.environ):
         def value(name):
-            capitals = name.upper()
-            return environ.get(name) or (environ.get(capitals, '') if 'REQUEST_METHOD' not in environ or name != 'http_proxy' else '')
+            capitals = name != 'http_proxy' or 'REQUEST_METHOD' not in environ
+            return environ.get(name) or capitals and environ.get(name.upper()) or ''
         if proxy:
             self.all = {'http': proxy, 'https': proxy}
             _parsed(proxy)
@@ -100,7 +100,8 @@ class Proxies:
             connection = None
             if not again:
                 break
-        raise ConnectError(f'the proxy answers CONNECT {authority} with {response.status} {response.reason}'.rstrip(), proxy.place)
+        status = f'{response.status} {response.reason}'.rstrip()
+        raise ConnectError(f'the proxy answers CONNECT {authority} with {status}', proxy.place)
 
 
 def _challenged(client, proxy, response, tries):
