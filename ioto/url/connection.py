@@ -21,7 +21,7 @@ from .errors import UrlError
 
 LIMITS = HeadLimits(line=16384, head=65536, fields=256)
 TOGETHER = 65536        # bytes of a body that leaves with its head
-BULK = 262144           # bytes of a body asked of one system call
+BULK = 122880           # bytes of a body asked of one system call: from 128 KB on, malloc maps pages anew
 INTERIM = 16            # answers with 1xx before the final one
 PATIENCE = 1.0          # seconds to wait for 100 before the body is sent all the same (RFC 9110 §10.1.1)
 
