@@ -396,20 +396,23 @@ def test_after_101_the_stream_is_handed_over():
 def test_cancellation_closes_the_socket():
     async def silent(stream):
         await read_request(stream)
+        asked.set()
         await stream.write(HEAD + b'Content-Length: 100\r\n\r\nabc')
         assert await stream.read() == b''
         ended.set()
 
-    ended = runtime.Event()
+    asked, ended = runtime.Event(), runtime.Event()
 
     async def main(client, base):
         async def read():
             async with client.fetch('GET', base) as up:
                 await up.read()
         for coro in (read(), client.get(base)):
+            asked.clear()
             ended.clear()
             fiber = runtime.spawn(coro)
-            await runtime.sleep(.05)
+            await asked.wait()
+            await runtime.sleep(.02)
             assert client.pool.count == 1
             fiber.cancel()
             await fiber.join()

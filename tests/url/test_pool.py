@@ -103,10 +103,10 @@ def test_idle_connections_expire():
 
     async def main(client, base):
         await client.get(base)
-        await client.get(base)
         assert client.pool.count == 1
-        await runtime.sleep(.15)
-        assert not client.pool.count and client.pool.keeper is None
+        while client.pool.keeper is not None:
+            await runtime.sleep(.01)
+        assert not client.pool.count
         await client.get(base)
     serve(main, script, idle=.05)
     assert script.connections == 2
@@ -127,7 +127,8 @@ def test_a_connection_that_the_server_closed_is_not_used():
     async def main(client, base):
         for _ in range(3):
             assert await client.post(base, b'x') == 'ok'
-            await runtime.sleep(.02)
+            while [each for idle in client.pool.idle.values() for each in idle if each.alive()]:
+                await runtime.sleep(.005)
     serve(main, script)
     assert script.connections == 3
 
