@@ -6,9 +6,9 @@ import re
 import sys
 
 from . import json5
+from .http.digest import ALGORITHMS, secret
 from .json5.parser import Reader, decode
 from .web import passwords
-from .web.digest import ALGORITHMS, secret
 from .web.users import Users
 
 

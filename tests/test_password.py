@@ -11,8 +11,8 @@ import termios
 import pytest
 
 from ioto import json5
+from ioto.http.digest import secret
 from ioto.web import passwords
-from ioto.web.digest import secret
 from ioto.web.users import Users
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

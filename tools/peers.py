@@ -44,12 +44,13 @@ class Package(NamedTuple):
 
 
 PROGRAMS = (
-    Program('openssl', 'openssl', 'makes certificates; the other end of TLS', ('tests/runtime', 'tests/web', 'bench')),
+    Program('openssl', 'openssl', 'makes certificates; the other end of TLS', ('tests/runtime', 'tests/web', 'tests/url', 'bench')),
     Program('wrk', 'wrk', 'makes HTTP load', ('tests/web', 'bench')),
-    Program('nginx', 'nginx', 'a web server to be compared with', ('tests/web', 'bench')),
+    Program('nginx', 'nginx', 'a web server to be compared with', ('tests/web', 'tests/url', 'bench')),
     Program('chromium', 'chromium', 'a browser that loads the site', ('tests/web', 'tests/test_site.py')),
     Program('chromedriver', 'chromium-driver', 'drives that browser', ('tests/web', 'tests/test_site.py')),
     Program('certutil', 'libnss3-tools', 'makes that browser trust a certificate', ('tests/web',)),
+    Program('tinyproxy', 'tinyproxy-bin', 'an HTTP proxy', ('tests/url',)),
     Program('mosquitto', 'mosquitto', 'an MQTT broker', ('tests/mqtt', 'tests/cloud')),
 )
 
@@ -57,7 +58,10 @@ PACKAGES = (
     Package('moto[server]', 'stands in for AWS', ('tests/aws', 'tests/cloud')),
     Package('websockets', 'the other end of a WebSocket', ('tests/websocket', 'tests/web', 'bench')),
     Package('wsproto', 'the other end of a WebSocket', ('tests/websocket', 'tests/web')),
-    Package('aiohttp', 'web server', ('bench',)),
+    Package('aiohttp', 'web server and HTTP client', ('tests/url', 'bench')),
+    Package('requests', 'HTTP client', ('bench',)),
+    Package('httpbin', 'a web server that shows what it gets', ('tests/url',)),
+    Package('gunicorn', 'serves httpbin', ('tests/url',)),
     Package('uvicorn', 'web server', ('bench',)),
     Package('httptools', "uvicorn's parser", ('bench',)),
     Package('uvloop', "uvicorn's event loop", ('bench',)),

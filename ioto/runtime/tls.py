@@ -159,6 +159,8 @@ class TlsStream(Stream):
         if session_key is not None:
             self.session_key = (weakref.ref(context), session_key)
             session = _sessions.get(context, {}).get(session_key)
+        if server_name and server_name.isascii():
+            server_name = server_name.encode()          # for a str, Python imports what python3-light lacks
         sock = context.wrap_socket(sock, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False,
                                    suppress_ragged_eofs=False, session=session)
         if sock._sslobj is None:
@@ -271,7 +273,10 @@ class TlsStream(Stream):
 
     def _remember(self):
         context, key = self.session_key[0](), self.session_key[1]
-        session = self.sock.session
+        try:
+            session = self.sock.session
+        except ValueError:
+            return                                      # the handshake had only begun
         if context is not None and session is not None and session.has_ticket:
             known = _sessions.setdefault(context, {})
             known.pop(key, None)

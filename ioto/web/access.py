@@ -12,12 +12,12 @@ import re
 from _operator import _compare_digest
 
 from ..http import HttpError
+from ..http.digest import ALGORITHMS, secret
 from ..http.uri import percent_encode
 from ..json5 import Json5Error, load
 from ..runtime.log import INFO, Log
 from ..runtime.threads import to_thread
 from . import passwords
-from .digest import ALGORITHMS, secret
 from .routes import Route, WebError
 from .sessions import PRIVATE
 from .users import Users, expect, is_name

@@ -1,4 +1,4 @@
-"""Digest authentication with SHA-256 and MD5, qop=auth (RFC 7616).
+"""Digest authentication with SHA-256 and MD5, qop=auth (RFC 7616); its arithmetic is in http/digest.py.
 
 A nonce holds its time and is signed, so giving one out costs no memory. Those of clients that knew the password are remembered,
 with a window of the counts that came. When one has to go, all made before it become stale: nothing forgotten can be replayed.
@@ -11,31 +11,13 @@ from ..http.errors import HttpError
 from ..http.lists import members, unquote
 from ..http.uri import percent_decode
 
-ALGORITHMS = {'SHA-256': 'sha256', 'MD5': 'md5'}
 WINDOW = 64                 # counts that may come late, over parallel connections
-
-
-def digest(algorithm, *parts):
-    """The hash of parts, a character for a byte, joined by colons."""
-    import hashlib
-    return hashlib.new(ALGORITHMS[algorithm], ':'.join(parts).encode('latin-1'), usedforsecurity=False).hexdigest()
 
 
 def sign(key, data):
     """The HMAC-SHA-256 of bytes."""
     import hmac                 # loads OpenSSL
     return hmac.digest(key, data, 'sha256')
-
-
-def secret(algorithm, *parts):
-    """H(A1) of a name, a realm and a password (§3.4.2)."""
-    return digest(algorithm, *(part.encode().decode('latin-1') for part in parts))
-
-
-def proof(secret, method, fields):
-    """The `response` of who knows the secret (§3.4.1)."""
-    request = digest(fields['algorithm'], method, fields['uri'])
-    return digest(fields['algorithm'], secret, fields['nonce'], fields['nc'], fields['cnonce'], 'auth', request)
 
 
 def read(text):

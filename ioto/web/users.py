@@ -15,13 +15,14 @@ from _operator import _compare_digest
 from binascii import a2b_base64
 from socket import AF_INET6, inet_pton
 
+from ..http.digest import ALGORITHMS, proof
 from ..http.errors import HttpError
 from ..runtime import units
 from ..runtime.log import Log
 from ..runtime.sync import Lock
 from ..runtime.threads import to_thread
 from . import passwords
-from .digest import ALGORITHMS, Nonces, proof, read, sign
+from .digest import Nonces, read, sign
 from .routes import WebError
 
 LIMITS = {                      # auth.limits

@@ -15,7 +15,7 @@ import pytest
 from ioto import json5, runtime
 from ioto.runtime import log as logging
 from ioto.web import Server, WebError, passwords
-from ioto.web.digest import secret
+from ioto.http.digest import secret
 from tests import webdriver
 from tests.child import Child, get, write
 from tests.web.support import Client, connect, serve

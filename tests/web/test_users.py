@@ -14,7 +14,8 @@ import pytest
 from ioto import runtime
 from ioto.http import HttpError
 from ioto.web import Server, WebError, passwords
-from ioto.web.digest import WINDOW, Nonces, proof, read, secret
+from ioto.http.digest import proof, secret
+from ioto.web.digest import WINDOW, Nonces, read
 from ioto.web.users import Throttle, Users
 
 REALM = 'ioto'

@@ -1,0 +1,35 @@
+"""The HTTP client.
+
+    text = await url.get('https://example.com/x')                    # raises url.StatusError if the answer is not 2xx
+    data = await url.json('POST', 'https://example.com/y', {'a': 1})
+    async with url.fetch('PUT', target, body=file, headers={…}, timeout=30) as up:
+        print(up.status, up.headers)
+        async for chunk in up: …
+
+These use a Client of the running scheduler; a `url.Client(…)` of one's own has its own connections, cookies, TLS,
+proxy and limits. All errors are UrlError.
+"""
+
+from .client import Client, default
+from .errors import ConnectError, ProtocolError, StatusError, TimeoutError, TlsError, TooLarge, UrlError
+from .fetch import Fetch
+
+
+def fetch(method, target, body=None, **options):
+    """See `Client.fetch`."""
+    return default().fetch(method, target, body, **options)
+
+
+async def get(target, **options):
+    """See `Client.get`."""
+    return await default().get(target, **options)
+
+
+async def post(target, body=None, **options):
+    """See `Client.post`."""
+    return await default().post(target, body, **options)
+
+
+async def json(method, target, value=None, **options):
+    """See `Client.json`."""
+    return await default().json(method, target, value, **options)
