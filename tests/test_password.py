@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import stat
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def typed(*arguments, words):
     try:
         for word in words:
             while not text.endswith(b': '):
+                assert select.select([ours], [], [], 60)[0], text
                 text += os.read(ours, 1000)
             assert not termios.tcgetattr(ours)[3] & termios.ECHO
             os.write(ours, word.encode())
