@@ -14,7 +14,7 @@ import sys
 from .routes import WebError
 
 NAMES = ('user', 'group', 'chroot')
-LATER = ('traceback', 'difflib', 'fcntl', 'hashlib', 'hmac', 'random', 'secrets', 'shutil', 'tempfile',
+LATER = ('traceback', 'difflib', 'fcntl', 'hashlib', 'hmac', 'ipaddress', 'random', 'secrets', 'shutil', 'tempfile',
          'encodings.ascii', 'encodings.idna', 'encodings.latin_1', 'encodings.cp1252', 'encodings.utf_16')
 
 
