@@ -10,6 +10,7 @@ last byte of the body, and is closed where the body is left unread, the fiber is
 errors are UrlError.
 """
 
+from codecs import lookup
 from time import monotonic
 
 from ..http.body import ChunkedDecoder, LengthDecoder
@@ -23,6 +24,7 @@ from .connection import LIMITS
 from .errors import ConnectError, ProtocolError, TimeoutError, TlsError, TooLarge, UrlError
 
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'))      # idempotent: RFC 9110 §9.2.2
+NO_CHARSETS = frozenset(('punycode', 'idna', 'undefined', 'unicode-escape', 'raw-unicode-escape'))  # but Python's codecs
 REST = 65536            # bytes of an answer read for its connection's sake, before the request is sent again
 FOREVER = float('inf')
 PHASES = {'connect': 'no connection', 'tls': 'no TLS', 'first': 'no answer', 'idle': 'nothing more came or went',
@@ -252,6 +254,8 @@ class Fetch:
             from ..http.lists import parameters
             charset = parameters(media)[1].get('charset') or charset
         try:
+            if lookup(charset).name in NO_CHARSETS:
+                raise LookupError
             return data.decode(charset, 'replace').removeprefix('\ufeff')
         except LookupError:
             raise ProtocolError(f'unknown charset {charset!a}', self.url.place) from None

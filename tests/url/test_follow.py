@@ -96,6 +96,20 @@ def test_credentials_stay_with_their_origin():
     serve(main, script)
 
 
+def test_credentials_among_the_defaults_stay_with_the_first_origin():
+    other = Script(lambda asked: OK)
+
+    async def main(client, base):
+        async with await runtime.listen('127.0.0.1:0', other) as server:
+            place.append(f'http://127.0.0.1:{server.port}/')
+            assert await client.get(base) == 'ok'
+    place = []
+    script = Script(lambda asked: answer(302, f'Location: {place[0]}'))
+    serve(main, script, headers={'Authorization': 'Bearer secret', 'Cookie': 'a=b', 'X-Own': 'c'})
+    assert script.asked[0].fields.items() >= {'authorization': 'Bearer secret', 'cookie': 'a=b'}.items()
+    assert not {'authorization', 'cookie'} & set(other.asked[0].fields) and other.asked[0].fields['x-own'] == 'c'
+
+
 def test_credentials_come_along_within_their_origin():
     script = redirecting(302)
 

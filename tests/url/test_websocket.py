@@ -11,7 +11,7 @@ from ioto.url import Client, ConnectError, ProtocolError, StatusError, TimeoutEr
 from ioto.web import Server
 from ioto.websocket.handshake import accept_key
 from tests.url import peer
-from tests.url.support import OK, Script, answer, read_request, serve
+from tests.url.support import OK, Script, answer, read_request, serve, tunnel
 
 MESSAGES = ['', 'Hello', b'', b'\0', 'ä€😀' * 50, 'x' * 125, 'x' * 126, b'y' * 65535, 'z' * 65536, os.urandom(300_000)]
 
@@ -143,16 +143,7 @@ def test_tls_and_a_tunnel_through_a_proxy_with_a_user(certs):
 
     async def relay(stream):
         seen.append(asked := await read_request(stream))
-        host, _, port = asked.target.rpartition(':')
-        async with await runtime.connect(host, int(port)) as other, runtime.TaskGroup() as group:
-            await stream.write(b'HTTP/1.1 200 Connected\r\n\r\n')
-
-            async def pump(source, target):
-                while data := await source.read():
-                    await target.write(data)
-                group.cancel()
-            group.spawn(pump(stream, other))
-            group.spawn(pump(other, stream))
+        await tunnel(stream, asked)
 
     async def main(client):
         handler = Raw(frame(0x81, b'hi'))
