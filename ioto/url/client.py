@@ -169,7 +169,8 @@ class Client:
         if found is None:
             if len(self.heads) >= 64:
                 self.heads.clear()
-            found = self.heads[url.origin] = encode_field('Host', url.authority) + self.ready
+            host = b'' if 'host' in self.fields else encode_field('Host', url.authority)
+            found = self.heads[url.origin] = host + self.ready
         return found
 
     def target(self, url):

@@ -47,6 +47,8 @@ def test_fields_of_the_client_are_sent_with_each_request():
     serve(main, script, headers={'x-a': 1, 'User-Agent': None})
     assert [asked.fields['x-a'] for asked in script.asked] == ['1', '2']
     assert 'user-agent' not in script.asked[0].fields and 'user-agent' not in script.asked[1].fields
+    serve(lambda client, base: client.get(base), script, headers={'Host': 'other'})
+    assert script.asked[2].fields['host'] == 'other'
 
 
 @pytest.mark.parametrize('options', [

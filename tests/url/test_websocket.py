@@ -327,6 +327,25 @@ def test_who_takes_nothing_is_dropped():
     serve(main, Raw(then=lambda stream: runtime.sleep(1)))
 
 
+def test_a_message_whose_sender_gave_up_still_goes_out_whole():
+    got = []
+
+    async def later(stream):
+        await runtime.sleep(.1)
+        while data := await stream.read():
+            got.append(data)
+
+    async def main(client, base):
+        socket = await client.websocket(base, deflate=False)
+        with pytest.raises(OSError):
+            async with runtime.timeout(.05):
+                await socket.send(bytes(20_000_000))
+        while sum(map(len, got)) < 20_000_000 + 14:
+            await runtime.sleep(.01)
+        socket._drop('')
+    serve(main, Raw(then=later), limit=5)
+
+
 def test_the_closing_handshake_is_bounded(monkeypatch):
     monkeypatch.setattr('ioto.url.websocket.CLOSING', .1)
 
