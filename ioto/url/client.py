@@ -123,7 +123,7 @@ class Client:
             return await up.json()
 
     def websocket(self, target, **options):
-        """Open a WebSocket: await it, or use it with `async with`. See websocket.py.
+        """Open a WebSocket: await it, or use it with `async with`. See sockets.py.
 
         subprotocols    in the order of preference
         deflate         False to offer no compression
@@ -131,12 +131,12 @@ class Client:
         frame, message  bytes of a frame and of a message that are taken, 1 MB
         and the options of `fetch`: headers, timeout, auth, …
         """
-        from .websocket import Socket
+        from .sockets import Socket
         return Socket(self, target, **options)
 
     def events(self, target, last_id=None, **options):
-        """The server-sent events of a URL, for `async for`; see events.py. `limit` is that of one event, 1 MB."""
-        from .events import Events
+        """The server-sent events of a URL, for `async for`; see eventstream.py. `limit` is that of one event, 1 MB."""
+        from .eventstream import Events
         return Events(self, target, last_id, **options)
 
     async def _text(self, method, target, body, options):

@@ -76,5 +76,5 @@ def test_the_client_needs_python3_light_and_ssl_for_https_alone(secure):
     first, last = json.loads(done.stdout)
     assert not set(LACKING) & set(first) and ('ssl' in last) == secure
     assert not set(HEAVY) - {'ssl'} & set(first)
-    later = {f'ioto.url.{name}' for name in ('auth', 'coding', 'cookies', 'events', 'follow', 'proxies', 'websocket')}
+    later = {f'ioto.url.{name}' for name in ('auth', 'coding', 'cookies', 'eventstream', 'follow', 'proxies', 'sockets')}
     assert not (later - {'ioto.url.cookies'}) & set(first) and later <= set(last) | {'ioto.url.coding'}

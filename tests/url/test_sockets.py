@@ -5,9 +5,9 @@ import zlib
 
 import pytest
 
-from ioto import runtime
+from ioto import runtime, url
 from ioto.runtime.tls import server_context
-from ioto.url import Client, ConnectError, ProtocolError, StatusError, TimeoutError, UrlError, websocket
+from ioto.url import Client, ConnectError, ProtocolError, StatusError, TimeoutError, UrlError
 from ioto.web import Server
 from ioto.websocket.handshake import accept_key
 from tests.url import peer
@@ -185,8 +185,9 @@ def test_redirects_and_challenges_are_met():
 
 def test_the_function_uses_the_client_of_the_scheduler():
     async def main(_client, base):
-        async with websocket(base) as socket:
-            assert await socket.receive() == 'hi'
+        for _ in range(2):
+            async with url.websocket(base) as socket:
+                assert await socket.receive() == 'hi'
     serve(main, Raw(frame(0x81, b'hi')))
 
 
@@ -347,7 +348,7 @@ def test_a_message_whose_sender_gave_up_still_goes_out_whole():
 
 
 def test_the_closing_handshake_is_bounded(monkeypatch):
-    monkeypatch.setattr('ioto.url.websocket.CLOSING', .1)
+    monkeypatch.setattr('ioto.url.sockets.CLOSING', .1)
 
     async def main(client, base):
         socket = await client.websocket(base)
@@ -357,7 +358,7 @@ def test_the_closing_handshake_is_bounded(monkeypatch):
 
 
 def test_a_server_that_does_not_disconnect_is_cut(monkeypatch):
-    monkeypatch.setattr('ioto.url.websocket.CLOSING', .1)
+    monkeypatch.setattr('ioto.url.sockets.CLOSING', .1)
 
     async def main(client, base):
         async with client.websocket(base) as socket:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ioto import runtime
-from ioto.url import Client, ConnectError, ProtocolError, StatusError, TooLarge, UrlError, events
-from ioto.url.events import Parser
+from ioto import runtime, url
+from ioto.url import Client, ConnectError, ProtocolError, StatusError, TooLarge, UrlError
+from ioto.url.eventstream import Parser
 from ioto.web import Server
 from tests.url.support import CLOSE, Script, answer, serve
 
@@ -94,7 +94,7 @@ def test_it_comes_again_after_a_break_and_waits_longer_each_time(monkeypatch):
 
     async def wait(seconds):
         waits.append(seconds)
-    monkeypatch.setattr('ioto.url.events.sleep', wait)
+    monkeypatch.setattr('ioto.url.eventstream.sleep', wait)
     chunked = FIELDS.replace('\r\n\r\n', '\r\nTransfer-Encoding: chunked\r\n\r\n').encode() + b'9\r\ndata: a\n\n\r\n'
     script = each(chunked + CLOSE, None, None, b'nonsense\r\n\r\n' + CLOSE, *[None] * 6, stream('retry: 200\ndata: b\n\n'), None)
     assert follow(script) == [('a', ''), ('b', '')]
@@ -107,7 +107,7 @@ def test_the_time_between_tries_is_bounded(monkeypatch, retry, seconds):
 
     async def wait(seconds):
         waits.append(seconds)
-    monkeypatch.setattr('ioto.url.events.sleep', wait)
+    monkeypatch.setattr('ioto.url.eventstream.sleep', wait)
     follow(each(stream(f'retry: {retry}\n\n')))
     assert waits == [seconds]
 
@@ -207,5 +207,7 @@ def test_our_own_server():
 
 def test_the_function_uses_the_client_of_the_scheduler():
     async def main(_client, base):
-        assert [event.data async for event in events(base)] == ['a']
-    serve(main, each(stream('retry: 1\ndata: a\n\n')))
+        for _ in range(2):
+            assert [event.data async for event in url.events(base)] == ['a']
+    one = stream('retry: 1\ndata: a\n\n')
+    serve(main, each(one, answer(204), one))
