@@ -125,7 +125,7 @@ def test_an_answer_and_a_stream_are_bodies_too():
     assert script.asked[1].body == b'from above' and script.asked[3].body.endswith(b'from above')
 
 
-@pytest.mark.parametrize('length, why', [(3, 'longer than its Content-Length'), (30, 'before its Content-Length')])
+@pytest.mark.parametrize('length, why', [(3, 'longer than its Content-Length'), (30, 'before its Content-Length'), (-5, 'bad Content-Length')])
 def test_a_stream_that_breaks_its_promised_length_is_an_error(length, why):
     async def body():
         yield b'12345'
@@ -134,6 +134,7 @@ def test_a_stream_that_breaks_its_promised_length_is_an_error(length, why):
         with pytest.raises(UrlError, match=why):
             await client.post(base, body(), headers={'Content-Length': length})
     serve(main, Script(lambda asked: OK))
+    assert sent('PUT', pieces(), headers={'Content-Length': None}).fields['transfer-encoding'] == 'chunked'
     assert sent('PUT', pieces(), headers={'Content-Length': 100007}).fields['content-length'] == '100007'
 
 
