@@ -25,7 +25,8 @@ from .connection import LIMITS
 from .errors import ConnectError, ProtocolError, TimeoutError, TlsError, TooLarge, UrlError
 
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'))      # idempotent: RFC 9110 §9.2.2
-NO_CHARSETS = frozenset(('punycode', 'idna', 'undefined', 'unicode-escape', 'raw-unicode-escape'))  # but Python's codecs
+# Codecs of Python that are no charsets: some raise other errors, some take for ever.
+NO_CHARSETS = frozenset(('punycode', 'idna', 'undefined', 'unicode-escape', 'raw-unicode-escape'))
 REST = 65536            # bytes of an answer read for its connection's sake, before the request is sent again
 REST_TIME = 0.5         # seconds for that
 FOREVER = float('inf')
