@@ -56,7 +56,7 @@ PROGRAMS = (
 
 PACKAGES = (
     Package('moto[server]', 'stands in for AWS', ('tests/aws', 'tests/cloud')),
-    Package('websockets', 'the other end of a WebSocket', ('tests/websocket', 'tests/web', 'bench')),
+    Package('websockets', 'the other end of a WebSocket', ('tests/websocket', 'tests/web', 'tests/url', 'bench')),
     Package('wsproto', 'the other end of a WebSocket', ('tests/websocket', 'tests/web')),
     Package('aiohttp', 'web server and HTTP client', ('tests/url', 'bench')),
     Package('requests', 'HTTP client', ('bench',)),

@@ -247,6 +247,8 @@ class Stream(Waitable):
                     self.queued.appendleft(view)
                 if isinstance(error, OSError):
                     self.failure = error
+                else:
+                    self.kernel.posted.append(self)     # who waited was interrupted: the rest leaves all the same
                 raise
         self.queued = None
 

@@ -33,3 +33,13 @@ async def post(target, body=None, **options):
 async def json(method, target, value=None, **options):
     """See `Client.json`."""
     return await default().json(method, target, value, **options)
+
+
+def websocket(target, **options):
+    """See `Client.websocket`."""
+    return default().websocket(target, **options)
+
+
+def events(target, last_id=None, **options):
+    """See `Client.events`."""
+    return default().events(target, last_id, **options)

@@ -104,8 +104,8 @@ def answer(fetch):
     client, status = fetch.client, fetch.status
     if status == 407:
         proxy = client.proxies and client.proxies.choose(fetch.url)
-        if not proxy or proxy.user is None:
-            return False
+        if not proxy or proxy.user is None or client.proxies.tunnels(fetch.url):
+            return False                        # through a tunnel, it is the server who says so
         place, user, password = proxy.origin, proxy.user, proxy.password
     else:
         place, (user, password) = fetch.url.origin, fetch.auth[:2]

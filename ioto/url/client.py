@@ -122,6 +122,23 @@ class Client:
             await check(up)
             return await up.json()
 
+    def websocket(self, target, **options):
+        """Open a WebSocket: await it, or use it with `async with`. See sockets.py.
+
+        subprotocols    in the order of preference
+        deflate         False to offer no compression
+        ping            seconds of silence before the server is asked for a sign of life; None for never
+        frame, message  bytes of a frame and of a message that are taken, 1 MB
+        and the options of `fetch`: headers, timeout, auth, …
+        """
+        from .sockets import Socket
+        return Socket(self, target, **options)
+
+    def events(self, target, last_id=None, **options):
+        """The server-sent events of a URL, for `async for`; see eventstream.py. `limit` is that of one event, 1 MB."""
+        from .eventstream import Events
+        return Events(self, target, last_id, **options)
+
     async def _text(self, method, target, body, options):
         async with self._buffered(method, target, body, options) as up:
             await check(up)
@@ -152,7 +169,8 @@ class Client:
         if found is None:
             if len(self.heads) >= 64:
                 self.heads.clear()
-            found = self.heads[url.origin] = encode_field('Host', url.authority) + self.ready
+            host = b'' if 'host' in self.fields else encode_field('Host', url.authority)
+            found = self.heads[url.origin] = host + self.ready
         return found
 
     def target(self, url):

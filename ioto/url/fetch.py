@@ -10,6 +10,7 @@ last byte of the body, and is closed where the body is left unread, the fiber is
 errors are UrlError.
 """
 
+from codecs import lookup
 from time import monotonic
 
 from ..http.body import ChunkedDecoder, LengthDecoder
@@ -18,12 +19,16 @@ from ..http.errors import ParseError
 from ..http.fields import tokens
 from ..http.head import CHUNKED, UNTIL_CLOSE
 from ..http.url import parse_url, with_query
+from ..runtime.scopes import timeout as time_limit
 from .body import payload_of
 from .connection import LIMITS
 from .errors import ConnectError, ProtocolError, TimeoutError, TlsError, TooLarge, UrlError
 
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'))      # idempotent: RFC 9110 §9.2.2
+# Codecs of Python that are no charsets: some raise other errors, some take for ever.
+NO_CHARSETS = frozenset(('punycode', 'idna', 'undefined', 'unicode-escape', 'raw-unicode-escape'))
 REST = 65536            # bytes of an answer read for its connection's sake, before the request is sent again
+REST_TIME = 0.5         # seconds for that
 FOREVER = float('inf')
 PHASES = {'connect': 'no connection', 'tls': 'no TLS', 'first': 'no answer', 'idle': 'nothing more came or went',
           'whole': 'the exchange was not complete'}
@@ -168,8 +173,10 @@ class Fetch:
             fields['expect'] = 'Expect', '100-continue'
         for name, value in self.own:
             low = name.lower()
-            if low == 'content-length' and payload is not None and payload.length is None:
-                payload.length = int(value)
+            if low == 'content-length' and payload is not None and payload.length is None and value is not None:
+                payload.length = value = int(value)
+                if value < 0:
+                    raise ValueError(f'bad Content-Length: {value}')
                 del fields['transfer-encoding']
             elif low in ('content-length', 'transfer-encoding'):
                 continue                        # the framing follows the body
@@ -252,6 +259,8 @@ class Fetch:
             from ..http.lists import parameters
             charset = parameters(media)[1].get('charset') or charset
         try:
+            if lookup(charset).name in NO_CHARSETS:
+                raise LookupError
             return data.decode(charset, 'replace').removeprefix('\ufeff')
         except LookupError:
             raise ProtocolError(f'unknown charset {charset!a}', self.url.place) from None
@@ -283,8 +292,9 @@ class Fetch:
         if self.decoder is not None and (self.length is None or self.length <= REST):
             self.coding, size = None, 0
             try:
-                while size <= REST and (chunk := await self._next()):
-                    size += len(chunk)
+                async with time_limit(REST_TIME):
+                    while size <= REST and (chunk := await self._next()):
+                        size += len(chunk)
             except (OSError, EOFError, ParseError, UrlError):
                 pass                            # then it closes
         self.coding = self.decoder = None

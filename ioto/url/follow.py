@@ -9,6 +9,7 @@ from ..http.url import resolve
 from .errors import ProtocolError
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
+HTTP, WEBSOCKETS = ('http', 'https'), ('ws', 'wss')
 PRIVATE = frozenset(('authorization', 'cookie', 'proxy-authorization', 'host'))
 
 
@@ -38,11 +39,14 @@ async def _redirect(fetch):
         raise ProtocolError(f'more than {fetch.redirects} redirects', where)
     try:
         place, = places
-        target = resolve(origin, place.encode('latin-1').decode('utf-8', 'replace'))
+        place = place.encode('latin-1').decode('utf-8', 'replace')
+        if origin.scheme in WEBSOCKETS and place[:4].lower() == 'http':
+            place = 'ws' + place[4:]
+        target = resolve(origin, place)
     except ValueError as error:
         why = error if len(places) == 1 else 'several Location fields'
         raise ProtocolError(f'bad redirect: {why}', where) from None
-    if target.scheme != origin.scheme and target.scheme not in ('http', 'https'):
+    if target.scheme != origin.scheme and target.scheme not in (WEBSOCKETS if origin.scheme in WEBSOCKETS else HTTP):
         raise ProtocolError(f'a redirect to {target.scheme}: is not followed', where)
     if origin.secure and not target.secure and not fetch.downgrade:
         raise ProtocolError(f'a redirect from TLS to {target.place} is not followed', where)
@@ -50,6 +54,7 @@ async def _redirect(fetch):
         if target.scheme == 'unix':
             raise ProtocolError('a redirect to another UNIX socket is not followed', where)
         fetch.own = [pair for pair in fetch.own if pair[0].lower() not in PRIVATE]
+        fetch.own += [(name, None) for name in fetch.client.fields if name in PRIVATE and name != 'host']
         fetch.auth = fetch.bearer = None
     if fetch.status == 303 and fetch.method != 'HEAD' or fetch.status < 303 and fetch.method == 'POST':
         fetch.method, fetch.payload = 'GET', None

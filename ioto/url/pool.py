@@ -61,6 +61,7 @@ class Pool:
             self._hand_on()                     # one for another host can have its place
         if self.keeper is None:
             self.keeper = mine.spawn(self._keep(), 'url: idle connections')
+            self.keeper.watchers = [self._kept]         # also called if it is cancelled before it began
 
     def drop(self, connection):
         """Close a connection and give its place back."""
@@ -136,12 +137,12 @@ class Pool:
             self.drop(connection)
 
     async def _keep(self):
-        try:
-            while self.count:
-                now = monotonic()
-                oldest = min([idle[0].since for idle in self.idle.values()], default=now)
-                await sleep(oldest + self.expiry - now)
-                self._close_idle(monotonic() - self.expiry)
-        finally:
-            self.keeper = None
-            self._close_idle(float('inf'))
+        while self.count:
+            now = monotonic()
+            oldest = min([idle[0].since for idle in self.idle.values()], default=now)
+            await sleep(oldest + self.expiry - now)
+            self._close_idle(monotonic() - self.expiry)
+
+    def _kept(self, _fiber):
+        self.keeper = None
+        self._close_idle(float('inf'))

@@ -42,6 +42,20 @@ async def read_body(stream, asked):
         asked.body = await stream.read_exactly(int(asked.fields.get('content-length', 0)))
 
 
+async def tunnel(stream, asked):
+    """Answer a CONNECT and be its tunnel, until one side ends."""
+    host, _, port = asked.target.rpartition(':')
+    async with await runtime.connect(host, int(port)) as other, runtime.TaskGroup() as group:
+        await stream.write(b'HTTP/1.1 200 Connected\r\n\r\n')
+
+        async def pump(source, target):
+            while data := await source.read():
+                await target.write(data)
+            group.cancel()
+        group.spawn(pump(stream, other))
+        group.spawn(pump(other, stream))
+
+
 class Script:
     """A server whose `answer(asked)` gives the bytes to send for each request; None, or bytes that end in CLOSE, close."""
 

@@ -27,12 +27,28 @@ async def main():
             return await web.redirect('/ü')
         web.set_header('Set-Cookie', 'a=1')
         return 'done'
+
+    @server.action('/socket')
+    async def echo(web):
+        socket = await web.upgrade()
+        async for message in socket:
+            await socket.send(message)
+
+    @server.action('/events')
+    async def news(web):
+        await (await web.events()).send('news')
     await server.start()
     base = f'http://localhost:{server.listeners[0].port}'
     await url.get(base)
     first = sorted(sys.modules)
     await url.post(base + '/moved', {'a': 'ü'})
     await url.get(base + '/auth', auth=('me', 'pw'))
+    async with url.websocket(base + '/socket') as socket:
+        await socket.send('hello' * 1000)
+        assert await socket.receive() == 'hello' * 1000
+    async for event in url.events(base + '/events'):
+        assert event.data == 'news'
+        break
     for bad in ('http://bücher.invalid/', 'http://127.0.0.1:1/'):
         try:
             await url.get(bad)
@@ -60,5 +76,5 @@ def test_the_client_needs_python3_light_and_ssl_for_https_alone(secure):
     first, last = json.loads(done.stdout)
     assert not set(LACKING) & set(first) and ('ssl' in last) == secure
     assert not set(HEAVY) - {'ssl'} & set(first)
-    later = {f'ioto.url.{name}' for name in ('auth', 'coding', 'cookies', 'follow', 'proxies')}
+    later = {f'ioto.url.{name}' for name in ('auth', 'coding', 'cookies', 'eventstream', 'follow', 'proxies', 'sockets')}
     assert not (later - {'ioto.url.cookies'}) & set(first) and later <= set(last) | {'ioto.url.coding'}

@@ -1,5 +1,7 @@
 """Redirects (RFC 9110 §15.4): which method, which body, and who is told what."""
 
+import sys
+
 import pytest
 
 from ioto import runtime
@@ -96,6 +98,20 @@ def test_credentials_stay_with_their_origin():
     serve(main, script)
 
 
+def test_credentials_among_the_defaults_stay_with_the_first_origin():
+    other = Script(lambda asked: OK)
+
+    async def main(client, base):
+        async with await runtime.listen('127.0.0.1:0', other) as server:
+            place.append(f'http://127.0.0.1:{server.port}/')
+            assert await client.get(base) == 'ok'
+    place = []
+    script = Script(lambda asked: answer(302, f'Location: {place[0]}'))
+    serve(main, script, headers={'Authorization': 'Bearer secret', 'Cookie': 'a=b', 'X-Own': 'c'})
+    assert script.asked[0].fields.items() >= {'authorization': 'Bearer secret', 'cookie': 'a=b'}.items()
+    assert not {'authorization', 'cookie'} & set(other.asked[0].fields) and other.asked[0].fields['x-own'] == 'c'
+
+
 def test_credentials_come_along_within_their_origin():
     script = redirecting(302)
 
@@ -118,6 +134,16 @@ def test_tls_is_not_left_unless_asked(certs):
             assert not plain.asked
             assert await client.get(base, downgrade=True) == 'ok'
     serve(main, secure, tls=server_context(str(certs / 'server.crt'), str(certs / 'server.key')), authority=str(certs / 'ca.crt'))
+
+
+def test_a_redirect_whose_body_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(sys.modules['ioto.url.fetch'], 'REST_TIME', .05)
+    script = Script(lambda asked: OK if asked.target == '/b' else b'HTTP/1.1 302 X\r\nLocation: /b\r\nContent-Length: 9\r\n\r\nab')
+
+    async def main(client, base):
+        assert await client.get(base + '/a') == 'ok'
+    serve(main, script, limit=5)
+    assert script.connections == 2
 
 
 def test_a_stream_cannot_be_sent_again():

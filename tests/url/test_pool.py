@@ -204,6 +204,18 @@ def test_a_client_serves_one_scheduler_after_the_other():
         assert not client.pool.count and not client.pool.idle and client.pool.keeper is None
 
 
+def test_what_is_kept_in_the_last_turn_of_the_scheduler_is_closed():
+    client = Client(proxy=False)
+    servers = []
+
+    async def main():
+        servers.append(server := await runtime.listen('127.0.0.1:0', Script(lambda asked: OK)))
+        async with client.fetch('GET', f'http://127.0.0.1:{server.port}/') as up:
+            await up.read()
+    runtime.run(main)
+    assert not client.pool.count and not client.pool.idle and client.pool.keeper is None
+
+
 def test_ten_thousand_mixed_requests_leave_nothing_behind():
     """Good answers, refusals, broken ones, early ends, time-outs and cancellations; the fixture counts descriptors."""
     answers = [OK, OK, answer(404, body=b'no'), answer(302, 'Location: /0'), b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab' + CLOSE,

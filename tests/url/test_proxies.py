@@ -8,7 +8,7 @@ from ioto.runtime.tls import server_context
 from ioto.url import Client, ConnectError, StatusError, TimeoutError, TlsError, UrlError
 from ioto.url.proxies import Proxies
 from tests.url import peer
-from tests.url.support import CLOSE, OK, Script, answer, read_request, serve
+from tests.url.support import CLOSE, OK, Script, answer, read_request, serve, tunnel
 
 
 @pytest.mark.parametrize('environ, where, chosen', [
@@ -136,17 +136,7 @@ def test_the_proxy_of_a_tunnel_sees_neither_fields_nor_credentials(certs):
             if 'Digest' not in asked.fields.get('proxy-authorization', ''):
                 await stream.write(answer(407, 'Proxy-Authenticate: Digest realm="p", nonce="n", qop="auth", algorithm=SHA-256'))
                 continue
-            host, _, port = asked.target.rpartition(':')
-            async with await runtime.connect(host, int(port)) as other, runtime.TaskGroup() as group:
-                await stream.write(b'HTTP/1.1 200 Connected\r\n\r\n')
-
-                async def pump(source, target):
-                    while data := await source.read():
-                        await target.write(data)
-                    group.cancel()
-                group.spawn(pump(stream, other))
-                group.spawn(pump(other, stream))
-            return
+            return await tunnel(stream, asked)
     script = Script(lambda asked: OK)
 
     async def main(_client, base):
@@ -157,6 +147,23 @@ def test_the_proxy_of_a_tunnel_sees_neither_fields_nor_credentials(certs):
     serve(main, script, tls=server_context(str(certs / 'server.crt'), str(certs / 'server.key')))
     assert [set(asked.fields) for asked in seen] == [{'host', 'proxy-authorization'}] * 2 and script.connections == 1
     assert script.asked[0].line == 'GET / HTTP/1.1' and 'proxy-authorization' not in script.asked[0].fields
+
+
+def test_a_server_behind_a_tunnel_is_not_taken_for_the_proxy(certs):
+    """Its 407 neither has us answer, nor changes how we sign in to the proxy."""
+    script = Script(lambda asked: answer(407, 'Proxy-Authenticate: Basic realm="p"'))
+
+    async def relay(stream):
+        await tunnel(stream, await read_request(stream))
+
+    async def main(_client, base):
+        async with await runtime.listen('127.0.0.1:0', relay) as proxy:
+            async with Client(proxy=f'http://me:pw@127.0.0.1:{proxy.port}', authority=str(certs / 'ca.crt')) as client:
+                with pytest.raises(StatusError, match='407'):
+                    await client.get(base)
+                assert not client.known
+    serve(main, script, tls=server_context(str(certs / 'server.crt'), str(certs / 'server.key')))
+    assert len(script.asked) == 1
 
 
 def test_tinyproxy_takes_us(tmp_path, certs):
