@@ -33,3 +33,8 @@ async def post(target, body=None, **options):
 async def json(method, target, value=None, **options):
     """See `Client.json`."""
     return await default().json(method, target, value, **options)
+
+
+async def download(target, path, **options):
+    """See `Client.download`."""
+    return await default().download(target, path, **options)
