@@ -216,7 +216,7 @@ async def transfer(client, url, path, options, request, progress):
             with open(path, 'wb') as file:
                 await copy(up, heads, file, progress)
         else:
-            from .download import Part
+            from .downloads import Part
             async with Part(path) as part:
                 await part.do(part.open)
                 await part.do(part.begin)

@@ -133,7 +133,7 @@ class Client:
 
         Raises UrlError, and OSError where the file cannot be written.
         """
-        from .download import download
+        from .downloads import download
         return await download(self, target, path, **options)
 
     async def _text(self, method, target, body, options):
