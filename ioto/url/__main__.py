@@ -1,7 +1,15 @@
 """`python3 -m ioto.url`: a small curl. The body goes to standard output as it comes, or to a file that is there only
 when it is whole; errors go to standard error, a line each.
 
-The exit status is that of the first transfer that failed, by the kind of its error, as curl has it: see EXITS.
+The exit status is 0, or that of the first transfer that failed, as curl has it:
+
+    2   wrong command line              28  too late
+    3   bad URL                         35  no TLS
+    6   no such host                    56  no whole answer of HTTP, or not the checksum
+    7   no connection                   60  the certificate does not stand
+    22  an answer from 400 up, with -f  63  too large
+    23  the output cannot be written    130 interrupted
+    26  an input cannot be read
 """
 
 import argparse
@@ -13,20 +21,18 @@ from .. import runtime
 from ..http.url import parse_url
 from .body import FORM, Payload, payload_of
 from .client import Client
+from .downloads import Part
 from .errors import ConnectError, StatusError, TimeoutError, TlsError, TooLarge, UrlError
 from .fetch import Fetch
 
-EXITS = {2: 'wrong command line', 3: 'bad URL', 6: 'no such host', 7: 'no connection', 22: 'an answer from 400 up',
-         23: 'the output cannot be written', 26: 'an input cannot be read', 28: 'too late', 35: 'no TLS',
-         56: 'no whole answer of HTTP', 60: 'the certificate does not stand', 63: 'too large'}
 OPTIONS = (         # names, what the value is called ('' for a switch, + for any number), what it does
-    ('-X --request', 'METHOD', 'GET, or POST with -d and -F, unless told'),
-    ('-H --header', 'FIELD+', "'Name: value'; 'Name:' leaves a default one out"),
-    ('-d --data', 'DATA+', 'send this, or @file as it is; several are joined by &'),
-    ('-F --form', 'NAME=VALUE+', 'a part of a multipart form; of a file with name=@file, ;type= and ;filename= behind it'),
+    ('-X --request', 'METHOD', 'GET, or POST for -d and -F'),
+    ('-H --header', 'FIELD+', "'Name: value', or 'Name:' for none"),
+    ('-d --data', 'DATA+', 'text or @file to send; several are joined by &'),
+    ('-F --form', 'NAME=VALUE+', 'a part of a form; a file is name=@file;type=…;filename=…'),
     ('-u --user', 'USER:PASSWORD', 'for Basic and Digest, when asked'),
-    ('-o --output', 'FILE+', 'write to this file, one for each URL'),
-    ('-O --remote-name', '', 'write to files named as in the URLs'),
+    ('-o --output', 'FILE+', 'write to a file, one for each URL'),
+    ('-O --remote-name', '', 'write to files named as the URLs'),
     ('-i --include', '', 'write the heads of answers too'),
     ('-I --head', '', 'ask for the head alone'),
     ('-L --location', '', 'follow redirects'),
@@ -34,21 +40,16 @@ OPTIONS = (         # names, what the value is called ('' for a switch, + for an
     ('-k --insecure', '', 'trust any certificate'),
     ('-v --verbose', '', 'show the heads of requests and answers'),
     ('-s --silent', '', 'show neither progress nor errors'),
-    ('-S --show-error', '', 'show errors all the same'),
-    ('--resume', '', 'go on with what a download that failed left beside the output'),
-    ('--checksum', 'SHA256', "of the output, or 'algorithm:digest'"),
-    ('--cacert', 'FILE', 'whom to trust (PEM)'),
+    ('--resume', '', 'go on with what failed before'),
+    ('--checksum', 'SHA256', "or algorithm:digest of the output"),
+    ('--cacert', 'FILE', 'certificates to trust (PEM)'),
     ('--cert', 'FILE', 'certificate to show (PEM)'),
     ('--key', 'FILE', 'its key'),
-    ('--proxy', 'URL', "'http://user:password@host:port', '' for none; that of the environment unless told"),
-    ('-m --timeout', 'SECONDS', 'of a whole transfer'),
+    ('--proxy', 'URL', "http://user:password@host:port, '' for none"),
+    ('-m --timeout', 'SECONDS', 'for a transfer'),
 )
 LONG = 1.0              # seconds after which progress is shown, and
 OFTEN = 0.2             # between two times
-
-
-class Usage(Exception):
-    """The command line is wrong."""
 
 
 class Shown(Fetch):
@@ -60,6 +61,7 @@ class Shown(Fetch):
         return head
 
     async def _ask(self):
+        self.status = 0
         await super()._ask()
         lines = [f'HTTP/{self.version // 10}.{self.version % 10} {self.status} {self.reason}']
         lines += [f'{name}: {value}' for name, value in self.headers.pairs] + ['']
@@ -92,18 +94,17 @@ class Progress:
 
     def __call__(self, received, total):
         now = monotonic()
-        if self.first is None:
+        if self.first is None or received < self.first:
             self.first = received               # what an earlier call left cost no time
         if not self.wanted or now - self.start < LONG or now - self.drawn < OFTEN:
             return
         self.drawn, self.visible = now, True
         speed = (received - self.first) / (now - self.start)
-        text = f'{received / 1e6:.1f} MB  {speed / 1e6:.1f} MB/s'
+        text = f'{received / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s'
         if total:
-            done = received * 30 // total
-            left = (total - received) / speed if speed else 0
-            text = (f'{received * 100 // total:3}% [{"#" * done:30}] {received / 1e6:.1f} of {total / 1e6:.1f} MB  '
-                    f'{speed / 1e6:.1f} MB/s  {left // 60:.0f}:{left % 60:02.0f}')
+            left = (total - received) / max(speed, 1)
+            text = (f'{received * 100 // total:3}% [{"#" * (received * 30 // total):30}] {text}, '
+                    f'{left // 60:.0f}:{left % 60:02.0f} left')
         print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
 
     def clear(self):
@@ -118,12 +119,10 @@ def say(text):
 
 def parse(words):
     """The options of the command line; it exits where that is wrong."""
-    codes = ', '.join([f'{code} {why}' for code, why in EXITS.items()])
-    parser = argparse.ArgumentParser('python3 -m ioto.url', description='Transfer what URLs name.', allow_abbrev=False,
-                                     epilog=f'Exit status: {codes}.')
+    parser = argparse.ArgumentParser('python3 -m ioto.url', allow_abbrev=False, epilog='The exit status is as that of curl.')
     parser.add_argument('urls', nargs='+', metavar='URL')
     for names, value, text in OPTIONS:
-        names, text = names.split(), text.replace('%', '%%')
+        names = names.split()
         if not value:
             parser.add_argument(*names, action='store_true', help=text)
         elif value.endswith('+'):
@@ -134,8 +133,8 @@ def parse(words):
     whole = options.resume or options.checksum
     wrong = ('-d and -F exclude each other' if options.data and options.form else
              'more -o than URLs' if len(options.output) > len(options.urls) else
-             '--resume and --checksum are for GET into files: -o or -O' if whole and (
-                 options.data or options.form or options.request or options.head or options.include
+             '--resume and --checksum need a plain GET to files' if whole and (
+                 options.data or options.form or options.request or options.head or options.include or '-' in options.output
                  or not options.remote_name and len(options.output) < len(options.urls)) else
              '' if options.timeout is None or options.timeout > 0 else '--timeout expects seconds')
     if wrong:
@@ -144,12 +143,12 @@ def parse(words):
 
 
 def request_of(options):
-    """(method, body, options of fetch) for each of the URLs. Raises Usage, OSError."""
+    """(method, body, options of fetch) for each of the URLs. Raises UrlError, OSError."""
     headers = {}
     for field in options.header:
         name, colon, value = field.partition(':')
         if not colon:
-            raise Usage(f"expected -H 'Name: value', got {field!a}")
+            raise UrlError(f"expected -H 'Name: value', got {field!a}")
         headers[name] = value.strip() or None
     body = data_of(options.data) if options.data else form_of(options.form) if options.form else None
     more = {'headers': headers, 'redirects': 10 if options.location else 0}
@@ -189,12 +188,10 @@ def form_of(items):
     for item in items:
         name, equals, value = item.partition('=')
         if not equals:
-            raise Usage(f'expected -F name=value, got {item!a}')
+            raise UrlError(f'expected -F name=value, got {item!a}')
         if value.startswith('@'):
             path, *settings = value[1:].split(';')
             found = dict(setting.strip().partition('=')[::2] for setting in settings)
-            if unknown := set(found) - {'type', 'filename'}:
-                raise Usage(f'-F knows ;type= and ;filename=, not {", ".join(sorted(unknown))}')
             form.add(name, source(path), found.get('filename', os.path.basename(path)), found.get('type'))
         else:
             form.add(name, os.fsencode(value))
@@ -209,51 +206,36 @@ async def transfer(client, url, path, options, request, progress):
     async with client.fetch(method, url, body, **more) as up:
         if options.fail and up.status >= 400:
             raise StatusError(up.status, up.reason, up.headers, b'', up.method, up.url.place)
-        heads = client.answers if options.include or options.head else []
-        if path is None:
-            await copy(up, heads, sys.stdout.buffer, progress)
-        elif os.path.exists(path) and not os.path.isfile(path):
-            with open(path, 'wb') as file:
-                await copy(up, heads, file, progress)
+        async def save(write):
+            received = 0
+            if options.include or options.head:
+                await write(b''.join(client.answers))
+            async for chunk in up:
+                await write(chunk)
+                received += len(chunk)
+                progress(received, up.length)
+        if path is None or os.path.exists(path) and not os.path.isfile(path):
+            with open(1 if path is None else path, 'wb', closefd=path is not None) as file:
+                async def write(data):
+                    file.write(data)
+                    file.flush()
+                await save(write)
         else:
-            from .downloads import Part
             async with Part(path) as part:
                 await part.do(part.open)
                 await part.do(part.begin)
-                for head in heads:
-                    await part.write(head)
-                received = 0
-                async for chunk in up:
-                    await part.write(chunk)
-                    received += len(chunk)
-                    progress(received, up.length)
+                await save(part.write)
                 await part.finish()
-
-
-async def copy(up, heads, file, progress):
-    """The answer to an open file, each piece when it comes."""
-    received = 0
-    file.write(b''.join(heads))
-    file.flush()
-    async for chunk in up:
-        file.write(chunk)
-        file.flush()
-        received += len(chunk)
-        progress(received, up.length)
 
 
 def status_of(error, client):
     """The exit status for an error."""
-    if isinstance(error, TimeoutError):
-        return 28
-    if isinstance(error, (ConnectError, TlsError)):
-        if client.last.status:
-            return 56
-        if isinstance(error, ConnectError):
+    kind = type(error)
+    if kind in (ConnectError, TlsError) and not client.last.status:
+        if kind is ConnectError:
             return 6 if 'cannot find host' in str(error) else 7
         return 60 if getattr(error.__context__, 'verify_message', None) else 35
-    kinds = (StatusError, 22), (TooLarge, 63)
-    return next((code for kind, code in kinds if isinstance(error, kind)), 2 if type(error) is UrlError else 56)
+    return {UrlError: 2, TimeoutError: 28, StatusError: 22, TooLarge: 63}.get(kind, 56)
 
 
 def place_of(text, options, number):
@@ -276,7 +258,7 @@ async def run(options):
     def failed(code, why):
         nonlocal result
         result = result or code
-        if why and (not options.silent or options.show_error):
+        if why and not options.silent:
             say(f'url: ({code}) {why}')
     try:
         for path in (options.cacert, options.cert, options.key):
@@ -285,8 +267,8 @@ async def run(options):
         request = request_of(options)
         client = Curl(proxy=options.proxy, authority=options.cacert, certificate=options.cert, key=options.key,
                       verify=not options.insecure)
-    except (OSError, Usage, UrlError) as error:
-        failed(26 if isinstance(error, OSError) else 2, error)
+    except (OSError, UrlError) as error:
+        failed(2 if isinstance(error, UrlError) else 26, error)
         return result
     client.verbose = options.verbose
     async with client:
@@ -303,7 +285,6 @@ async def run(options):
             except UrlError as error:
                 code, why = status_of(error, client), error
             except BrokenPipeError:             # who reads has had enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 failed(23, None)
                 break
             except OSError as error:

@@ -13,7 +13,6 @@ import re
 from threading import Lock
 
 from ..http.dates import parse_date
-from ..http.url import parse_url
 from ..json5 import Json5Error, parse, to_json
 from ..runtime.kernel import sleep
 from ..runtime.threads import to_thread
@@ -159,7 +158,7 @@ class Part:
 
 async def download(client, target, path, resume=True, checksum=None, progress=None, retries=8, **options):
     """See `Client.download`."""
-    checksum, place = _checksum(checksum), _place(target)
+    checksum, place = _checksum(checksum), client.fetch('GET', target).url.place
     fields = dict(options.pop('headers', None) or ())
     limit = options.get('limit') or float('inf')
     most = tries = idle = 0
@@ -262,13 +261,6 @@ def _checksum(text):
     if not size or not re.fullmatch(f'[0-9a-f]{{{size * 2}}}', value):
         raise UrlError(f"expected a checksum such as 'sha256:' and 64 hexadecimal digits, got {text!a}")
     return name, value
-
-
-def _place(target):
-    try:
-        return (parse_url(target) if isinstance(target, str) else target).place
-    except ValueError as error:
-        raise UrlError(str(error)) from None
 
 
 def _boot():

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -193,7 +194,8 @@ def test_resume_and_checksum(tmp_path):
     (('-F', 'x', 'x'), 2, 'expected -F'),
     (('-H', 'X: a\nb', 'http://127.0.0.1:1/'), 2, 'bad field'),
     (('-o', 'a', '-o', 'b', 'x'), 2, 'more -o'),
-    (('--resume', 'x'), 2, 'for GET into files'),
+    (('--resume', 'x'), 2, 'plain GET'),
+    (('--resume', '-o', '-', 'x'), 2, 'plain GET'),
     (('--timeout', '0', 'x'), 2, 'seconds'),
     (('ftp://x/',), 3, 'expected http'),
     (('http://a b/',), 3, 'bad host'),
@@ -221,7 +223,7 @@ def test_errors_of_answers(tmp_path):
         ('BASE/404',): (0, b''), ('-f', 'BASE/404'): (22, b'404'), ('BASE/cut',): (56, b'6 bytes before'),
         ('-o', 'a', 'BASE/cut'): (56, b'6 bytes before'), ('-m', '.3', 'BASE/none'): (28, b'within 0.3 s'), ('BASE/bad',): (56, b'bad answer'),
         ('BASE/long',): (63, b'bad answer'), ('-o', 'no/a', 'BASE/x'): (23, b'No such file'), ('-o', '/dev/full', 'BASE/x'): (23, b'No space'),
-        ('-s', 'BASE/cut'): (56, b''), ('-sS', 'BASE/cut'): (56, b'6 bytes'),
+        ('-s', 'BASE/cut'): (56, b''),
     }
     for (words, (status, text)), done in zip(runs.items(), against(Script(reply), *runs, cwd=tmp_path)):
         assert done.returncode == status and text in done.stderr and done.stderr.count(b'\n') == (text != b''), (words, done)
@@ -248,6 +250,25 @@ def test_a_reader_that_has_enough(web, tmp_path):
     child.stdout.close()
     assert child.stderr.read() == b'' and child.wait(PATIENCE) == 23
     child.stderr.close()
+
+
+@pytest.mark.parametrize('words, left', [(('-o', 'x'), []), (('--resume', '-o', 'x'), ['x.part', 'x.part.json'])])
+def test_interrupted_it_leaves_what_can_be_resumed(tmp_path, words, left):
+    async def slowly(stream):
+        await stream.read()
+        await stream.write(b'HTTP/1.1 200 X\r\nETag: "1"\r\nContent-Length: 1000000\r\n\r\n' + DATA)
+        await stream.read()
+
+    async def main(_client, base):
+        child = subprocess.Popen([sys.executable, '-m', 'ioto.url', *words, base], cwd=tmp_path, stderr=subprocess.PIPE,
+                                 env=ENVIRONMENT | {'PYTHONPATH': TREE})
+        while not (tmp_path / 'x.part').exists() or not (tmp_path / 'x.part').stat().st_size:
+            assert child.poll() is None
+            await runtime.sleep(.01)
+        child.send_signal(signal.SIGINT)
+        assert await runtime.to_thread(child.communicate) == (None, b'') and child.returncode == 130
+    serve(main, slowly)
+    assert sorted(os.listdir(tmp_path)) == left
 
 
 def test_nginx_and_its_compression(tmp_path):
@@ -279,4 +300,4 @@ def test_progress_on_a_terminal(tmp_path):
         assert await runtime.to_thread(child.wait, PATIENCE) == 0
         return text
     text = serve(main, slowly)
-    assert b'% [#' in text and b'of 4.0 MB' in text and text.endswith(b'\r\x1b[K')
+    assert b'% [#' in text and b' left' in text and text.endswith(b'\r\x1b[K')
