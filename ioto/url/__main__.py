@@ -119,7 +119,8 @@ def say(text):
 
 def parse(words):
     """The options of the command line; it exits where that is wrong."""
-    parser = argparse.ArgumentParser('python3 -m ioto.url', allow_abbrev=False, epilog='The exit status is as that of curl.')
+    parser = argparse.ArgumentParser('python3 -m ioto.url', allow_abbrev=False,
+                                     epilog='The exit status is as that of curl.')
     parser.add_argument('urls', nargs='+', metavar='URL')
     for names, value, text in OPTIONS:
         names = names.split()
@@ -134,8 +135,8 @@ def parse(words):
     wrong = ('-d and -F exclude each other' if options.data and options.form else
              'more -o than URLs' if len(options.output) > len(options.urls) else
              '--resume and --checksum need a plain GET to files' if whole and (
-                 options.data or options.form or options.request or options.head or options.include or '-' in options.output
-                 or not options.remote_name and len(options.output) < len(options.urls)) else
+                 options.data or options.form or options.request or options.head or options.include
+                 or '-' in options.output or not options.remote_name and len(options.output) < len(options.urls)) else
              '' if options.timeout is None or options.timeout > 0 else '--timeout expects seconds')
     if wrong:
         parser.error(wrong)
@@ -202,7 +203,8 @@ async def transfer(client, url, path, options, request, progress):
     """One URL to a file, or standard output for None."""
     method, body, more = request
     if options.resume or options.checksum:
-        return await client.download(url, path, resume=options.resume, checksum=options.checksum, progress=progress, **more)
+        return await client.download(url, path, resume=options.resume, checksum=options.checksum, progress=progress,
+                                     **more)
     async with client.fetch(method, url, body, **more) as up:
         if options.fail and up.status >= 400:
             raise StatusError(up.status, up.reason, up.headers, b'', up.method, up.url.place)

@@ -2,9 +2,9 @@
 
 The bytes go to `path`.part, written in helper threads in large pieces, which is forced to the disk and renamed when all
 have come. `path`.part.json says of which version they are: by a strong ETag, else a strong Last-Modified. After a cut,
-also in a later call, a process that was killed between, the rest is asked for with Range and If-Range (RFC 9110 §13.1.5,
-§14); a server that has another version, no ranges or no such validator has all begin anew. What was written before a
-restart of the system may not have reached the disk: it counts only where a checksum proves the whole.
+or in a later call, also when the process was killed, the rest is asked for with Range and If-Range (RFC 9110 §13.1.5
+and §14); another version, or a server without ranges or such a validator, has all begin anew. What was written before
+a restart of the system may not have reached the disk: it counts only where a checksum proves the whole.
 """
 
 import fcntl
@@ -169,13 +169,15 @@ async def download(client, target, path, resume=True, checksum=None, progress=No
             await part.do(part.recall, place, bool(checksum))
         old = part.size
         while True:
-            wanted = {'Range': f'bytes={part.size}-', 'If-Range': part.validator} if part.size and part.validator else {}
-            problem = None
+            problem, wanted = None, {}
+            if part.size and part.validator:
+                wanted = {'Range': f'bytes={part.size}-', 'If-Range': part.validator}
             try:
                 whole = await _receive(client.fetch('GET', target, headers=fields | wanted, decode=False, **options),
                                        part, bool(wanted), limit, progress)
             except UrlError as error:
-                if isinstance(error, (StatusError, TooLarge)) or not part.begun or getattr(error, 'phase', '') == 'whole':
+                final = isinstance(error, (StatusError, TooLarge)) or getattr(error, 'phase', '') == 'whole'
+                if final or not part.begun:
                     part.keep = part.keep and not isinstance(error, TooLarge)
                     raise
                 whole, problem = False, error
@@ -185,7 +187,7 @@ async def download(client, target, path, resume=True, checksum=None, progress=No
                 if not old:
                     part.keep = False
                     raise ProtocolError(f'the file has not the checksum {checksum[0]}:{checksum[1]}', part.place)
-                await part.do(part.begin)     # what was there before may have been at fault
+                await part.do(part.begin)       # what was there before may have been at fault
                 old = most = 0
             tries += 1
             idle = 0 if part.size > most else idle + 1
@@ -208,10 +210,11 @@ async def _receive(fetch, part, ranged, limit, progress):
             found = re.fullmatch(RANGE, up.headers.get('content-range', ''))
             first, end = (int(found[1]), int(found[2]) + 1) if found else (-1, 0)
             total = int(found[3]) if found and found[3] != '*' else part.total
-            if (not ranged or first != part.size or end <= first or total is not None and end > total or not _same(up, part)
+            if not ranged:
+                raise ProtocolError('a part came, and all was asked for', up.url.place)
+            if (first != part.size or end <= first or total is not None and end > total or not _same(up, part)
                     or part.total not in (None, total) or up.length not in (None, end - first)):
-                await part.do(part.begin)
-                raise ProtocolError('the server sends another part than was asked for', up.url.place)
+                return await part.do(part.begin)
             part.total = total
         else:
             await check(up)
