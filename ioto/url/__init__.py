@@ -43,3 +43,8 @@ def websocket(target, **options):
 def events(target, last_id=None, **options):
     """See `Client.events`."""
     return default().events(target, last_id, **options)
+
+
+async def download(target, path, **options):
+    """See `Client.download`."""
+    return await default().download(target, path, **options)

@@ -65,9 +65,9 @@ class PiecesPayload(Payload):
 
 
 def payload_of(body):
-    """The Payload of bytes, str, dict (a form), file, Stream or async iterator; None for None. Raises UrlError."""
-    if body is None:
-        return None
+    """The Payload of bytes, str, dict (a form), Form, file, Stream or async iterator; None for None. Raises UrlError."""
+    if body is None or isinstance(body, Payload):
+        return body
     if isinstance(body, (bytes, bytearray, memoryview)):
         return Payload(bytes(body))
     if isinstance(body, str):

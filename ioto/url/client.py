@@ -139,6 +139,20 @@ class Client:
         from .eventstream import Events
         return Events(self, target, last_id, **options)
 
+    async def download(self, target, path, **options):
+        """Get a file; the number of its bytes. `path` is there only when it is whole.
+
+        resume      True to keep what came of a download that fails, and go on with it in the next call
+        checksum    'sha256:…', or another algorithm of hashlib, in hexadecimal digits; without a name it is sha256
+        progress    function(received, total) for each piece; the total is None where it is not known
+        retries     requests in a row that may bring nothing more, once an answer has begun
+        limit       bytes at most (any number); all else is as in `fetch`, and a time-out is that of each request
+
+        Raises UrlError, and OSError where the file cannot be written.
+        """
+        from .downloads import download
+        return await download(self, target, path, **options)
+
     async def _text(self, method, target, body, options):
         async with self._buffered(method, target, body, options) as up:
             await check(up)

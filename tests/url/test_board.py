@@ -1,5 +1,6 @@
 """The client with nothing but python3-light, and ssl for https only (see tests/test_profiles.py)."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 from tests.child import PATIENCE, TREE
 from tests.test_profiles import HEAVY, HOOK, LACKING
 
-PROGRAM = '''
+PROGRAM = f'''
+SHA = {hashlib.sha256(b'done').hexdigest()!r}
+''' + '''
 import json
 from ioto import runtime, url
 from ioto.web import Server
@@ -49,6 +52,7 @@ async def main():
     async for event in url.events(base + '/events'):
         assert event.data == 'news'
         break
+    assert await url.download(base, sys.argv[1], checksum=SHA) == 4
     for bad in ('http://bücher.invalid/', 'http://127.0.0.1:1/'):
         try:
             await url.get(bad)
@@ -68,13 +72,13 @@ runtime.run(main)
 
 
 @pytest.mark.parametrize('secure', [False, True])
-def test_the_client_needs_python3_light_and_ssl_for_https_alone(secure):
+def test_the_client_needs_python3_light_and_ssl_for_https_alone(secure, tmp_path):
     lacking = [name for name in LACKING if not secure or name not in ('ssl', '_ssl', '_hashlib')]
-    done = subprocess.run([sys.executable, '-I', '-S', '-c', HOOK % (lacking, TREE) + f'SECURE = {secure}\n' + PROGRAM],
+    done = subprocess.run([sys.executable, '-I', '-S', '-c', HOOK % (lacking, TREE) + f'SECURE = {secure}\n' + PROGRAM, tmp_path / 'got'],
                           capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     first, last = json.loads(done.stdout)
     assert not set(LACKING) & set(first) and ('ssl' in last) == secure
     assert not set(HEAVY) - {'ssl'} & set(first)
-    later = {f'ioto.url.{name}' for name in ('auth', 'coding', 'cookies', 'eventstream', 'follow', 'proxies', 'sockets')}
+    later = {f'ioto.url.{name}' for name in ('auth', 'coding', 'cookies', 'downloads', 'eventstream', 'follow', 'proxies', 'sockets')}
     assert not (later - {'ioto.url.cookies'}) & set(first) and later <= set(last) | {'ioto.url.coding'}

@@ -1,0 +1,310 @@
+"""`python3 -m ioto.url`: a small curl. The body goes to standard output as it comes, or to a file that is there only
+when it is whole; errors go to standard error, a line each.
+
+The exit status is 0, or that of the first transfer that failed, as curl has it:
+
+    2   wrong command line              28  too late
+    3   bad URL                         35  no TLS
+    6   no such host                    56  no whole answer of HTTP, or not the checksum
+    7   no connection                   60  the certificate does not stand
+    22  an answer from 400 up, with -f  63  too large
+    23  the output cannot be written    130 interrupted
+    26  an input cannot be read
+"""
+
+import argparse
+import os
+import sys
+from time import monotonic
+
+from .. import runtime
+from ..http.url import parse_url
+from .body import FORM, Payload, payload_of
+from .client import Client
+from .downloads import Part
+from .errors import ConnectError, StatusError, TimeoutError, TlsError, TooLarge, UrlError
+from .fetch import Fetch
+
+OPTIONS = (         # names, what the value is called ('' for a switch, + for any number), what it does
+    ('-X --request', 'METHOD', 'GET, or POST for -d and -F'),
+    ('-H --header', 'FIELD+', "'Name: value', or 'Name:' for none"),
+    ('-d --data', 'DATA+', 'text or @file to send; several are joined by &'),
+    ('-F --form', 'NAME=VALUE+', 'a part of a form; a file is name=@file;type=…;filename=…'),
+    ('-u --user', 'USER:PASSWORD', 'for Basic and Digest, when asked'),
+    ('-o --output', 'FILE+', 'write to a file, one for each URL'),
+    ('-O --remote-name', '', 'write to files named as the URLs'),
+    ('-i --include', '', 'write the heads of answers too'),
+    ('-I --head', '', 'ask for the head alone'),
+    ('-L --location', '', 'follow redirects'),
+    ('-f --fail', '', 'an answer from 400 up is an error'),
+    ('-k --insecure', '', 'trust any certificate'),
+    ('-v --verbose', '', 'show the heads of requests and answers'),
+    ('-s --silent', '', 'show neither progress nor errors'),
+    ('--resume', '', 'go on with what failed before'),
+    ('--checksum', 'SHA256', "or algorithm:digest of the output"),
+    ('--cacert', 'FILE', 'certificates to trust (PEM)'),
+    ('--cert', 'FILE', 'certificate to show (PEM)'),
+    ('--key', 'FILE', 'its key'),
+    ('--proxy', 'URL', "http://user:password@host:port, '' for none"),
+    ('-m --timeout', 'SECONDS', 'for a transfer'),
+)
+LONG = 1.0              # seconds after which progress is shown, and
+OFTEN = 0.2             # between two times
+
+
+class Shown(Fetch):
+    """A fetch whose heads are shown and kept, those of redirects too."""
+
+    def _head(self):
+        head = super()._head()
+        self.client.show('>', head.decode('latin-1').split('\r\n')[:-1])
+        return head
+
+    async def _ask(self):
+        self.status = 0
+        await super()._ask()
+        lines = [f'HTTP/{self.version // 10}.{self.version % 10} {self.status} {self.reason}']
+        lines += [f'{name}: {value}' for name, value in self.headers.pairs] + ['']
+        self.client.show('<', lines)
+        self.client.answers.append('\r\n'.join(lines + ['']).encode('latin-1'))
+
+
+class Curl(Client):
+    """The client of the transfers: `last` is the fetch in hand, `answers` the heads that came."""
+
+    verbose = False
+
+    def fetch(self, method, target, body=None, **options):
+        self.answers = []
+        self.last = Shown(self, method, target, body, **options)
+        return self.last
+
+    def show(self, mark, lines):
+        if self.verbose:
+            for line in lines:
+                say(f'{mark} {line}')
+
+
+class Progress:
+    """A line on a terminal that tells how far a long transfer is."""
+
+    def __init__(self, wanted):
+        self.start = self.drawn = monotonic()
+        self.wanted, self.visible, self.first = wanted, False, None
+
+    def __call__(self, received, total):
+        now = monotonic()
+        if self.first is None or received < self.first:
+            self.first = received               # what an earlier call left cost no time
+        if not self.wanted or now - self.start < LONG or now - self.drawn < OFTEN:
+            return
+        self.drawn, self.visible = now, True
+        speed = (received - self.first) / (now - self.start)
+        text = f'{received / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s'
+        if total:
+            left = (total - received) / max(speed, 1)
+            text = (f'{received * 100 // total:3}% [{"#" * (received * 30 // total):30}] {text}, '
+                    f'{left // 60:.0f}:{left % 60:02.0f} left')
+        print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
+
+    def clear(self):
+        if self.visible:
+            print('\r\x1b[K', end='', file=sys.stderr, flush=True)
+
+
+def say(text):
+    """A line on standard error, without what a terminal would obey."""
+    print(''.join([c if c.isprintable() else ascii(c)[1:-1] for c in text]), file=sys.stderr)
+
+
+def parse(words):
+    """The options of the command line; it exits where that is wrong."""
+    parser = argparse.ArgumentParser('python3 -m ioto.url', allow_abbrev=False,
+                                     epilog='The exit status is as that of curl.')
+    parser.add_argument('urls', nargs='+', metavar='URL')
+    for names, value, text in OPTIONS:
+        names = names.split()
+        if not value:
+            parser.add_argument(*names, action='store_true', help=text)
+        elif value.endswith('+'):
+            parser.add_argument(*names, action='append', default=[], metavar=value[:-1], help=text)
+        else:
+            parser.add_argument(*names, metavar=value, type=float if value == 'SECONDS' else str, help=text)
+    options = parser.parse_args(words)
+    whole = options.resume or options.checksum
+    wrong = ('-d and -F exclude each other' if options.data and options.form else
+             'more -o than URLs' if len(options.output) > len(options.urls) else
+             '--resume and --checksum need a plain GET to files' if whole and (
+                 options.data or options.form or options.request or options.head or options.include
+                 or '-' in options.output or not options.remote_name and len(options.output) < len(options.urls)) else
+             '' if options.timeout is None or options.timeout > 0 else '--timeout expects seconds')
+    if wrong:
+        parser.error(wrong)
+    return options
+
+
+def request_of(options):
+    """(method, body, options of fetch) for each of the URLs. Raises UrlError, OSError."""
+    headers = {}
+    for field in options.header:
+        name, colon, value = field.partition(':')
+        if not colon:
+            raise UrlError(f"expected -H 'Name: value', got {field!a}")
+        headers[name] = value.strip() or None
+    body = data_of(options.data) if options.data else form_of(options.form) if options.form else None
+    more = {'headers': headers, 'redirects': 10 if options.location else 0}
+    if options.timeout:
+        more['timeout'] = {'whole': options.timeout}
+    if options.user is not None:
+        user, _, password = options.user.partition(':')
+        more['auth'] = user, password
+    return options.request or ('HEAD' if options.head else 'POST' if body else 'GET'), body, more
+
+
+def source(path):
+    """A file to send, standard input for '-'."""
+    return sys.stdin.buffer if path == '-' else open(path, 'rb')
+
+
+def data_of(items):
+    """The body of -d: one file is sent as it is read, all else is joined."""
+    if len(items) == 1 and items[0].startswith('@'):
+        body = payload_of(source(items[0][1:]))
+        body.media = FORM
+        return body
+    parts = []
+    for item in items:
+        if item.startswith('@'):
+            with source(item[1:]) as file:
+                parts.append(file.read())
+        else:
+            parts.append(os.fsencode(item))
+    return Payload(b'&'.join(parts), FORM)
+
+
+def form_of(items):
+    """The body of -F."""
+    from .form import Form
+    form = Form()
+    for item in items:
+        name, equals, value = item.partition('=')
+        if not equals:
+            raise UrlError(f'expected -F name=value, got {item!a}')
+        if value.startswith('@'):
+            path, *settings = value[1:].split(';')
+            found = dict(setting.strip().partition('=')[::2] for setting in settings)
+            form.add(name, source(path), found.get('filename', os.path.basename(path)), found.get('type'))
+        else:
+            form.add(name, os.fsencode(value))
+    return form
+
+
+async def transfer(client, url, path, options, request, progress):
+    """One URL to a file, or standard output for None."""
+    method, body, more = request
+    if options.resume or options.checksum:
+        return await client.download(url, path, resume=options.resume, checksum=options.checksum, progress=progress,
+                                     **more)
+    async with client.fetch(method, url, body, **more) as up:
+        if options.fail and up.status >= 400:
+            raise StatusError(up.status, up.reason, up.headers, b'', up.method, up.url.place)
+        async def save(write):
+            received = 0
+            if options.include or options.head:
+                await write(b''.join(client.answers))
+            async for chunk in up:
+                await write(chunk)
+                received += len(chunk)
+                progress(received, up.length)
+        if path is None or os.path.exists(path) and not os.path.isfile(path):
+            with open(1 if path is None else path, 'wb', closefd=path is not None) as file:
+                async def write(data):
+                    file.write(data)
+                    file.flush()
+                await save(write)
+        else:
+            async with Part(path) as part:
+                await part.do(part.open)
+                await part.do(part.begin)
+                await save(part.write)
+                await part.finish()
+
+
+def status_of(error, client):
+    """The exit status for an error."""
+    kind = type(error)
+    if kind in (ConnectError, TlsError) and not client.last.status:
+        if kind is ConnectError:
+            return 6 if 'cannot find host' in str(error) else 7
+        return 60 if getattr(error.__context__, 'verify_message', None) else 35
+    return {UrlError: 2, TimeoutError: 28, StatusError: 22, TooLarge: 63}.get(kind, 56)
+
+
+def place_of(text, options, number):
+    """(Url, path or None) of the URL at a place of the command line. Raises ValueError."""
+    url = parse_url(text if '://' in text or text.startswith('unix:') else f'http://{text}')
+    path = None
+    if number < len(options.output):
+        path = options.output[number]
+    elif options.remote_name:
+        path = url.path.rpartition('/')[2]
+        if not path:
+            raise ValueError('-O needs a URL that ends in a name')
+    return url, None if path == '-' else path
+
+
+async def run(options):
+    """All transfers; the exit status."""
+    result = 0
+
+    def failed(code, why):
+        nonlocal result
+        result = result or code
+        if why and not options.silent:
+            say(f'url: ({code}) {why}')
+    try:
+        for path in (options.cacert, options.cert, options.key):
+            if path:
+                open(path, 'rb').close()
+        request = request_of(options)
+        client = Curl(proxy=options.proxy, authority=options.cacert, certificate=options.cert, key=options.key,
+                      verify=not options.insecure)
+    except (OSError, UrlError) as error:
+        failed(2 if isinstance(error, UrlError) else 26, error)
+        return result
+    client.verbose = options.verbose
+    async with client:
+        for number, text in enumerate(options.urls):
+            try:
+                url, path = place_of(text, options, number)
+            except ValueError as error:
+                failed(3, error)
+                continue
+            progress = Progress(not options.silent and sys.stderr.isatty() and (path or not sys.stdout.isatty()))
+            code, why = 0, None
+            try:
+                await transfer(client, url, path, options, request, progress)
+            except UrlError as error:
+                code, why = status_of(error, client), error
+            except BrokenPipeError:             # who reads has had enough
+                failed(23, None)
+                break
+            except OSError as error:
+                code, why = 23, error
+            progress.clear()
+            if code:
+                failed(code, why)
+    return result
+
+
+def main(words=None):
+    """Run the command line (sys.argv) and return the exit status."""
+    options = parse(sys.argv[1:] if words is None else words)
+    try:
+        return runtime.run(run, options)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())
