@@ -8,6 +8,7 @@ from ..http import CHUNKED, HttpError, ParseError
 from ..http.body import ChunkedDecoder, LengthDecoder
 
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
+PIECE = 1 << 15              # bytes of one read: twice as many leave the heap in pieces
 DISCARD = 1 << 18           # bytes of an unread body that are read to keep a connection
 
 
@@ -88,7 +89,7 @@ class Body:
                 self.awaited = False
                 if not web.started:
                     await self.stream.write(CONTINUE)
-            data = await self.stream.read()
+            data = await self.stream.read(PIECE)
             if not data:
                 self.decoder.finish()
         except OSError as error:
