@@ -55,3 +55,14 @@ def _if_supported(call, *arguments):
     except OSError as error:
         if error.errno not in (1, 9, 22):       # EPERM, EBADF, EINVAL
             raise
+
+
+def sync(path, folder=None):
+    """Force the names in a folder, whose path may begin in an open one, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass                            # not every file system can
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 
 from .. import version
 from ..http.head import encode_field
-from ..http.url import build_query, parse_url
 from ..runtime import dial
 from ..runtime.fiber import kernel
 from ..runtime.scopes import timeout as time_limit

@@ -14,10 +14,11 @@ from threading import Lock
 
 from ..http.dates import parse_date
 from ..json5 import Json5Error, parse, to_json
+from ..json5.atomic import sync
 from ..runtime.kernel import sleep
 from ..runtime.threads import to_thread
 from .client import check
-from .errors import ProtocolError, StatusError, TimeoutError, TooLarge, UrlError
+from .errors import ProtocolError, StatusError, TooLarge, UrlError
 
 BATCH = 200_000         # bytes that go to a thread at a time
 TRIES = 100             # requests in all
@@ -127,13 +128,7 @@ class Part:
         os.rename(self.part, self.path)
         self._close()
         _unlink(self.note)
-        folder = os.open(os.path.dirname(self.path) or '.', os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        except OSError:
-            pass                                # not every file system can
-        finally:
-            os.close(folder)
+        sync(os.path.dirname(self.path) or '.')
         return True
 
     def _end(self):

@@ -139,14 +139,3 @@ def sweep(folder):
                 os.unlink(os.path.join(folder, name))
             except OSError:
                 pass                    # another user's
-
-
-def sync(path, folder=None):
-    """Force the names in a folder, whose path may begin in an open one, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass                            # not every file system can
-    finally:
-        os.close(descriptor)

@@ -13,8 +13,9 @@ from threading import Lock
 
 from ..http import HttpError
 from ..http.conditions import evaluate
+from ..json5.atomic import sync
 from ..runtime.threads import to_thread
-from .draft import FULL, Draft, sweep, sync, temporary
+from .draft import FULL, Draft, sweep, temporary
 from .files import hidden, tag
 
 STATUS = {

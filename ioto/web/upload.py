@@ -15,8 +15,9 @@ from types import CoroutineType
 
 from ..http import CHUNKED, HttpError
 from ..http.multipart import Multipart, Part
+from ..json5.atomic import sync
 from ..runtime.threads import to_thread
-from .draft import BATCH, Draft, sweep, sync, temporary
+from .draft import BATCH, Draft, sweep, temporary
 from .exchange import VARIABLES
 from .routes import WebError
 
