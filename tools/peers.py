@@ -44,14 +44,16 @@ class Package(NamedTuple):
 
 
 PROGRAMS = (
-    Program('openssl', 'openssl', 'makes certificates; the other end of TLS', ('tests/runtime', 'tests/web', 'tests/url', 'bench')),
+    Program('openssl', 'openssl', 'makes certificates; the other end of TLS', ('tests/runtime', 'tests/web', 'tests/url', 'tests/mqtt', 'bench')),
     Program('wrk', 'wrk', 'makes HTTP load', ('tests/web', 'bench')),
-    Program('nginx', 'nginx', 'a web server to be compared with', ('tests/web', 'tests/url', 'bench')),
+    Program('nginx', 'nginx', 'a web server to be compared with', ('tests/web', 'tests/url', 'tests/mqtt', 'bench')),
+    Program('/usr/lib/nginx/modules/ngx_stream_module.so', 'libnginx-mod-stream', 'lets nginx stand in front of a broker', ('tests/mqtt',)),
     Program('chromium', 'chromium', 'a browser that loads the site', ('tests/web', 'tests/test_site.py')),
     Program('chromedriver', 'chromium-driver', 'drives that browser', ('tests/web', 'tests/test_site.py')),
     Program('certutil', 'libnss3-tools', 'makes that browser trust a certificate', ('tests/web',)),
     Program('tinyproxy', 'tinyproxy-bin', 'an HTTP proxy', ('tests/url',)),
-    Program('mosquitto', 'mosquitto', 'an MQTT broker', ('tests/mqtt', 'tests/cloud')),
+    Program('mosquitto', 'mosquitto', 'an MQTT broker', ('tests/mqtt', 'tests/cloud', 'bench')),
+    Program('mosquitto_pub', 'mosquitto-clients', 'an MQTT client to be compared with', ('tests/mqtt',)),
 )
 
 PACKAGES = (
@@ -67,6 +69,8 @@ PACKAGES = (
     Package('uvloop', "uvicorn's event loop", ('bench',)),
     Package('waitress', 'web server', ('bench',)),
     Package('microdot', 'web server', ('bench',)),
+    Package('paho-mqtt', 'MQTT client', ('bench',)),
+    Package('gmqtt', 'MQTT client', ('bench',)),
     Package('json5', 'JSON5 parser', ('bench',)),
     Package('pyjson5', 'JSON5 parser', ('bench',)),
 )
@@ -87,8 +91,8 @@ def wanted(peers, user):
 
 
 def which(command):
-    """The path of a program, also when it is in a folder of daemons; None if it is not there."""
-    return shutil.which(command, path=PATH)
+    """The path of a program, also when it is in a folder of daemons, or of a module of one; None if it is not there."""
+    return shutil.which(command, mode=os.F_OK if command.endswith('.so') else os.F_OK | os.X_OK, path=PATH)
 
 
 def python_of(venv):
