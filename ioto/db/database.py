@@ -105,7 +105,7 @@ class Database:
         text = self._store.get(self._at[model.name], hash, sort)
         if text is None:
             return None
-        item = decode(text, 0)[0]
+        item = _parse(text)
         if item.get(self._type) != model.name or model.ttl and _expired(model, item):
             return None
         return item
@@ -125,7 +125,7 @@ class Database:
         return rows
 
     def _rows_of(self, hash, sort, text):
-        item = decode(text, 0)[0]
+        item = _parse(text)
         model = self.models.get(item.get(self._type))
         try:
             return self._rows(model, item, hash, sort) if model else ()
@@ -207,7 +207,7 @@ class Database:
     def _wanted(self, model, rows, checks, test):
         kind, name, ttl = self._type, model.name, model.ttl
         for text, *keys in rows:
-            item = decode(text, 0)[0]
+            item = _parse(text)
             wanted = item.get(kind) == name and not (ttl and _expired(model, item))
             for field, value in checks if wanted else ():
                 if item.get(field) != value and (field in item or json5.get(item, field) != value):
@@ -454,7 +454,7 @@ class Database:
     def _expire_key(self, at, hash, sort):
         """Remove an item if it has expired, and return whether it has."""
         text = self._store.get(at, hash, sort)
-        item = text and decode(text, 0)[0]
+        item = text and _parse(text)
         model = item and self.models.get(item.get(self._type))
         if not model or not model.ttl or not _expired(model, item):
             return False
@@ -469,7 +469,7 @@ class Database:
         An item has one entry, for its last change: `upsert` with the item as it is stored, or `remove` with it as it was.
         """
         found = sorted(row for at in {*self._at.values()} for row in self._store.pending(at, after, limit))
-        return [(seq, model, command, {name: key for name, key in zip(self._keys, keys) if name}, decode(text, 0)[0])
+        return [(seq, model, command, {name: key for name, key in zip(self._keys, keys) if name}, _parse(text))
                 for seq, model, command, *keys, text in found[:limit]]
 
     def acknowledge(self, seqs):
@@ -554,6 +554,13 @@ class Batch:
                 db._events.pop()
         if not db._store.depth:
             db._deliver()
+
+
+def _parse(text):
+    try:
+        return decode(text, 0)[0]
+    except (ValueError, StopIteration, TypeError):
+        raise DbError('an item is damaged: it is no JSON') from None
 
 
 def _expired(model, item):

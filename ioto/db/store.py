@@ -262,18 +262,20 @@ class Store:
 
     def _run(self, statement, values=()):
         try:
-            return self.execute(statement, values)
+            return self.execute(statement, values).fetchall()
         except sqlite.sqlite3.Error as error:
             raise self._fault(error) from None
 
     async def flush(self):
         """Return when what this fiber has changed is on the disk. Raises DbError where that could not be."""
-        self.commit()
+        try:
+            self.commit()
+        except DbError:                         # in `lost` as well
+            pass
         if self.lost:
-            fiber = local.kernel and local.kernel.current
-            error = self.lost.pop(fiber, None) or self.lost.pop(None, None)
-            if error:
-                raise error
+            error, other = (self.lost.pop(fiber, None) for fiber in (local.kernel and local.kernel.current, None))
+            if error or other:
+                raise error or other
         try:
             await self.file.durable()
         except sqlite.StoreError as error:
@@ -352,21 +354,18 @@ class Store:
             names, after = ('x.hash', 'x.sort', 'phash', 'psort')[exact:len(after)], after[exact:]
             conditions.append(f'({", ".join(names)}) {"<" if reverse else ">"} ({", ".join("?" * len(after))})')
             values += after
-        cursor = self._run(self.areas[at].select(index, conditions, reverse), values)
         try:
-            yield from cursor
+            yield from self.execute(self.areas[at].select(index, conditions, reverse), values)
         except sqlite.sqlite3.Error as error:
             raise self._fault(error) from None
-        finally:
-            cursor.close()
 
     def holder(self, at, name, value):
         """The keys of the item that has a unique value, or None."""
-        return self._run(self.areas[at].holder, (name, value)).fetchone()
+        return next(iter(self._run(self.areas[at].holder, (name, value))), None)
 
     def due(self, at, limit):
         """(time, hash, sort) of the items that expire first."""
-        return self._run(self.areas[at].due, (limit,)).fetchall()
+        return self._run(self.areas[at].due, (limit,))
 
     def forget(self, at, row):
         """Take a row out of `expires` that no item has."""
@@ -374,7 +373,7 @@ class Store:
 
     def pending(self, at, after, limit):
         """(seq, model, command, hash, sort, item) of the outbox, oldest first."""
-        return self._run(self.areas[at].pending, (after, limit)).fetchall()
+        return self._run(self.areas[at].pending, (after, limit))
 
     def acknowledge(self, at, seqs):
         """Take changes out of the outbox; those of items that have changed again since have other numbers."""
@@ -388,7 +387,7 @@ class Store:
             after = json5.parse(self.building)
             where = ' WHERE (hash, sort) > (?, ?)' if after else ''
             with self:
-                rows = self._run(f'SELECT hash, sort, item FROM items{where} ORDER BY hash, sort LIMIT {STEP}', after).fetchall()
+                rows = self._run(f'SELECT hash, sort, item FROM items{where} ORDER BY hash, sort LIMIT {STEP}', after)
                 for hash, sort, text in rows:
                     for table, values in link(hash, sort, text):
                         self._run(self.areas['main'].link[table], values)
@@ -401,7 +400,7 @@ class Store:
     @property
     def size(self):
         """Bytes of the database that are in use, and bytes of the file."""
-        total, free, size = (self._run(f'PRAGMA {name}').fetchone()[0] for name in ('page_count', 'freelist_count', 'page_size'))
+        total, free, size = (self._run(f'PRAGMA {name}')[0][0] for name in ('page_count', 'freelist_count', 'page_size'))
         return (total - free) * size, total * size
 
     def vacuum(self):
@@ -427,7 +426,10 @@ class Store:
 
     def check(self):
         """What is wrong with the file: a list of texts, empty where nothing is."""
-        return [row[0] for row in self._run('PRAGMA integrity_check').fetchall() if row[0] != 'ok']
+        try:
+            return [row[0] for row in self._run('PRAGMA integrity_check') if row[0] != 'ok']
+        except DbError as error:
+            return [str(error)]
 
 
 def _after(prefix):
