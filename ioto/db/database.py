@@ -187,6 +187,8 @@ class Database:
         """A number for what is asked, and an iterator of (keys, item), where an item that is not wanted is None."""
         hash, sort = model.keys(values, self._context[model.name], index)
         used = self.schema.indexes[index]
+        if index != 'primary' and self._store.building is not None:
+            raise DbError(f'the index {index} is being built, for the schema has changed: try again later', model.name)
         checks = []
         for name, value in values.items():
             field = model.fields.get(name)
