@@ -23,7 +23,8 @@ from .fields import Prefix
 TURN = 64               # changes of one turn that are one commit
 PAGE = 2048             # bytes of a page: few are written for a small item, and a larger one is not torn into chains
 CACHE = 1024            # KB of pages in memory, at most
-WAL = 4 << 20           # bytes of the WAL that are copied into the database together
+WAL = 1 << 20           # bytes of the WAL that are copied into the database together
+MOST = 8 << 20          # and those for which commits wait, some 0.1 s for a slow SD card: rarely, even with 1,000 a second
 CHECKED = 1 << 20       # bytes of a database that is checked as a whole when it is opened
 STEP = 50               # items of one step of a rebuilding
 VERSION = 1
@@ -94,7 +95,8 @@ class Store:
                 self.file = sqlite.Memory(self._setup)
             else:
                 self.marker = f'{path}.damaged'
-                self.file = sqlite.File(path, self._setup, VERSION, PAGE, sync, WAL)
+                wal = limit or MOST
+                self.file = sqlite.File(path, self._setup, VERSION, PAGE, sync, min(WAL, wal // 4), min(MOST, wal))
         except sqlite.StoreError as error:
             raise DbError(str(error)) from None
         self.connection = self.file.connection

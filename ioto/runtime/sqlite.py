@@ -6,10 +6,10 @@ the WAL to the disk in a helper thread. Its frames have running checksums, so a 
 commits, with all that was forced.
 
 A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files
-in the order that SQLite demands: first the bulk of it (PASSIVE), while commits go on, up to PASSES times until none has come meanwhile,
-and the WAL is cut to nothing (TRUNCATE). If some came all the same, that last step excludes commits for two forcings of a few
-pages: who can wait looks at `held` and awaits `free`, else a commit waits. The WAL is cut, not restarted,
-because a restart by a connection that forces nothing could leave frames of two ages on the disk.
+in the order that SQLite demands, while commits go on (PASSIVE); again, up to PASSES times, until none has come meanwhile. Then
+the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most` bytes, commits are
+excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a commit waits. The WAL is cut,
+not restarted, because a restart by a connection that forces nothing could leave frames of two ages on the disk.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).
@@ -45,7 +45,8 @@ class File:
 
     `setup(connection, found)` makes the tables, in a transaction, and may read; `found` is the version that the file
     has, 0 for a new one. A file that is corrupt, of a later version, or for which it raises ValueError, is renamed to
-    path.corrupt-N and begun anew. `page_size` in bytes, of a new file; `sync` in seconds; `limit` of the WAL in bytes.
+    path.corrupt-N and begun anew. `page_size` in bytes, of a new file; `sync` in seconds. A WAL of `limit`
+    bytes is copied, and cut if there is a moment without commits; one of `most` bytes makes them wait.
     Opening and transactions raise StoreError.
 
     .connection     sqlite3's, for this thread's use; it commits each statement by itself outside a transaction
@@ -56,8 +57,8 @@ class File:
     connection = copier = None
     commits = synced = 0        # how many commits there were, and how many of them are on the disk
 
-    def __init__(self, path, setup, version=1, page_size=4096, sync=1.0, limit=1 << 20):
-        self.path, self.sync, self.limit = os.path.abspath(path), sync, limit
+    def __init__(self, path, setup, version=1, page_size=4096, sync=1.0, limit=1 << 20, most=0):
+        self.path, self.sync, self.limit, self.most = os.path.abspath(path), sync, limit, most
         self.mark = limit       # bytes of the WAL at which the next checkpoint begins
         self.turn, self.lock, self.free = Lock(), ThreadLock(), Event()
         self.free.set()
@@ -222,6 +223,8 @@ class File:
                 if self.commits == number and not (self.connection and self.connection.in_transaction):
                     self._copy('TRUNCATE')      # all is in the database, and forced: this takes no time
                     return
+            if self.wal < 0 or os.fstat(self.wal).st_size < self.most:
+                return
             self.free.clear()
             self.cutting = self.lock.acquire()
             await to_thread(self._cut)

@@ -31,6 +31,7 @@ from ioto import runtime
 from ioto.db import Database, store
 from tests.db.test_power import SCHEMA, sound
 path, lives, store.WAL, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+store.MOST = store.WAL * 2
 
 def change(db, n):
     key = {{'id': str(n % 11)}}
