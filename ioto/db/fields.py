@@ -78,7 +78,8 @@ def compile_fields(config, params, depth=0):
 
 class Field:
     """A field: `.config`, `.type` and others of its properties; `.check` turns a value into what is stored, `.convert`
-    heeds only the type. `.kind` is the Python type of values that need no check, `.default` makes a new item's value, or None.
+    heeds only the type. `.kind` is the Python type of values that need no check, or None; `.default` a function that
+    makes the value of a new item, or None.
     """
 
     def __init__(self, config, params, depth=0):

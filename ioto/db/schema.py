@@ -150,7 +150,7 @@ class Model:
     def change(self, old, values, now, context=None):
         """Return a stored item with the values laid over it; names may be paths: address.zip, list[0]. Raises DbError.
 
-        null removes a field. An object replaces another unless the field, or the schema, is `partial`. Keys cannot change.
+        null removes a field. An object replaces another unless field or schema are `partial`. Keys cannot change.
         """
         item, fields, name = dict(old), self.fields, ''
         stamps = [] if now is None else [stamp for stamp, _, _ in self._stamps]
@@ -216,7 +216,7 @@ class Model:
                 item.pop(name, None)
 
     def keys(self, values, context=None, index='primary'):
-        """Return (hash, sort) of the items with these values: each text, number, Prefix, or None where nothing is known.
+        """Return (hash, sort) of items with these values: each text, number, Prefix, or None where nothing is known.
 
         A key that the index does not have is ''. Values may hold the key fields themselves, or {begins: text} for one.
         """

@@ -94,8 +94,8 @@ def iso(value):
     global _iso
     last, whole, shown = _iso
     if type(value) is not float or value != last:
-        value = float(seconds(value))
-        second, millis = divmod(round(value * 1000), 1000)
+        moment = value if type(value) is float and 0 < value < LATEST else seconds(value)
+        second, millis = divmod(round(moment * 1000), 1000)
         head = shown[:20] if second == whole else '%04d-%02d-%02dT%02d:%02d:%02d.' % gmtime(second)[:6]
         shown = f'{head}{millis:03}Z'
         _iso = value, second, shown

@@ -4,7 +4,7 @@
     compile('${address.zip} in (@{...zips}) or not begins_with(${name}, @{start})', {'zips': ['a', 'b'], 'start': 'x'})
 
 ${path} is a field of the item; {value} a number, true, false, null or else text, {"42"} always text, a JSON string;
-@{name} a substitution, and @{...name} the items of one that is a list, where a list may stand. Words may be in capitals.
+@{name} a substitution, and @{...name} the items of one that is a list, where a list may stand. Words may be capitals.
 
     any       := all ('or' all)*            all := one ('and' one)*
     one       := 'not' one | '(' any ')' | function | operand test
@@ -15,8 +15,8 @@ ${path} is a field of the item; {value} a number, true, false, null or else text
                | begins_with(${path}, operand) | contains(${path}, operand) | not_contains(${path}, operand)
 
 As in DynamoDB, values of different types, or of fields that are not there, are neither equal nor one less than the
-other; <>, not and not_contains are true where =, what follows and contains are not. Text is ordered by its UTF-8; size is
-that of text, arrays and objects; types are S, N, BOOL, NULL, L and M. Sets are arrays here, and binary is base64 text.
+other; <>, not and not_contains are true where =, what follows and contains are not. Text is ordered by its UTF-8; size
+is that of text, arrays and objects; types are S, N, BOOL, NULL, L and M. Sets are arrays, and binary is base64 text.
 """
 import json
 import operator

@@ -2,6 +2,7 @@
 import datetime
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -76,6 +77,18 @@ def test_types_are_cast_where_that_needs_no_guess(field, given, expected):
     assert found == expected and type(found) is type(expected)
     assert json.loads(json.dumps(found)) == found
     assert stored(field, found) == found                # what was read can be written again
+
+
+def test_dates_agree_with_the_calendar():
+    seed = int(os.environ.get('SEED', random.SystemRandom().randrange(10 ** 6)))
+    print('SEED', seed)
+    rng = random.Random(seed)
+    for _ in range(3000):
+        zone = datetime.timezone(datetime.timedelta(minutes=rng.randrange(-800, 800)))
+        day = datetime.datetime(1, 1, 2, tzinfo=UTC) + datetime.timedelta(milliseconds=rng.randrange(3155378 * 10 ** 8))
+        expected = day.isoformat(timespec='milliseconds').replace('+00:00', 'Z')
+        for given in (day, day.timestamp(), expected, day.isoformat(), day.astimezone(zone).isoformat(' ') if 9000 > day.year > 2 else day):
+            assert values.iso(given) == expected, (seed, given)
 
 
 @pytest.mark.parametrize('type, given, reason', [
