@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -77,6 +78,16 @@ def test_types_are_cast_where_that_needs_no_guess(field, given, expected):
     assert found == expected and type(found) is type(expected)
     assert json.loads(json.dumps(found)) == found
     assert stored(field, found) == found                # what was read can be written again
+
+
+def test_dates_without_a_zone_are_utc_wherever_the_device_is(monkeypatch):
+    monkeypatch.setenv('TZ', 'XYZ-5')
+    time.tzset()
+    try:
+        assert stored({'type': 'date'}, datetime.datetime(2024, 1, 31, 12)) == stored({'type': 'date'}, '2024-01-31T12:00') == 1706702400
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_dates_agree_with_the_calendar():
@@ -305,7 +316,7 @@ def test_timestamps(params, created, updated):
     item = x.prepare({'id': '1', names[0]: 5}, NOW)
     assert [item.get(name, MISSING) for name in names] == [created, updated]
     assert all(x.output(item).get(name, MISSING) == item.get(name, MISSING) for name in names)
-    later = x.change(item, {names[1]: 5}, NOW + 10)
+    later = x.change(item, dict.fromkeys(names, 5), NOW + 10)
     assert later.get(names[0], MISSING) == created
     assert (later.get(names[1], MISSING) != updated) == (updated is not MISSING)
 
