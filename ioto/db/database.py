@@ -1,33 +1,31 @@
 """Documents of a OneTable schema (https://doc.onetable.io) in one file of SQLite, with triggers, expiry and an outbox.
 
     db = Database('state/device.db', 'config/schema.json5')
-    db.create('Fault', {'severity': 'warn', 'message': 'hot'})      db.get('Fault', {'id': id})
-    page = db.find('Fault', {'severity': 'warn'}, limit=20, where='${count} > {3}')         # page.items, page.next
+    db.create('Fault', {'severity': 'warn', 'message': 'hot'})          db.get('Fault', {'id': id})
+    page = db.find('Fault', {'severity': 'warn'}, limit=20, where='${count} > {3}')     # page.items, page.next
     await db.flush()                    # what this fiber has changed is on the disk
 
-A schema says what an item is (schema.py), a store keeps its text under its keys (store.py has what a transaction is and when it is
-committed). Calls never wait and, `flush` and `close` aside, need no scheduler; all come from one thread. Values may hold what
-makes the keys, or the key fields themselves. What is returned is the caller's own.
+A schema says what an item is (schema.py), a store keeps its text under its keys and says what a transaction is (store.py).
+Calls never wait and, `flush` and `close` aside, need no scheduler; all come from one thread. Values hold what makes the keys,
+or the key fields themselves. What is returned is the caller's own.
 """
 from binascii import a2b_base64, b2a_base64, crc32
-from collections import deque
 from itertools import islice
 from json import JSONDecoder
 from time import time
 
 from .. import json5
-from ..runtime import events
 from ..runtime.fiber import local
 from ..runtime.log import Log
 from .errors import DbError
 from .fields import Prefix
-from .schema import load
+from .schema import Schema, load
 from .store import Store
+from .watchers import EVENTS, Watchers
 
 PATIENCE = 0.25             # seconds that opening may take to build the tables of indexes; the rest is done in a fiber
-BATCH = 50                  # items that expire, and lines that are imported, in one transaction
-EVENTS = ('create', 'update', 'remove', 'expire')
-COMMANDS = {'insert': 'upsert', 'modify': 'upsert', 'create': 'upsert', 'update': 'upsert', 'upsert': 'upsert', 'remove': 'remove'}
+BATCH = 50                  # items that expire, or lines that are imported, in one transaction
+COMMANDS = ('insert', 'modify', 'create', 'update', 'upsert', 'remove')
 
 decode = JSONDecoder().scan_once
 log = Log('db')
@@ -55,36 +53,37 @@ class Database:
     limit       bytes that the database may have
     """
 
+    _timer = _due = _kernel = None
+
     def __init__(self, path, schema, context=None, flush=1.0, limit=None):
-        self.schema = schema = load(schema) if isinstance(schema, (str, dict)) or hasattr(schema, '__fspath__') else schema
+        self.schema = schema = schema if isinstance(schema, Schema) else load(schema)
         self.path, self.context = str(path), {**schema.context, **(context or {})}
         self.models = {name: model for name, model in schema.models.items() if model.enabled}
-        self._at = {name: 'mem' if model.mem else 'main' for name, model in self.models.items()}
-        self._linked = {name: [*(index for index in model.indexes if index != 'primary'), *model.unique, *filter(None, [model.ttl])]
-                        for name, model in self.models.items()}
-        self._synced = {name for name, model in self.models.items() if model.sync in ('up', 'both')}
-        self._type, self._keys = schema.params['typeField'], (schema.indexes['primary'].hash, schema.indexes['primary'].sort)
-        self._before, self._watchers, self._events, self._delivering = {}, {}, deque(), False
-        self._timer = self._due = self._kernel = None
-        self._asking = False
-        self._context = {}          # of each model: the values for its templates
+        self._type, primary = schema.params['typeField'], schema.indexes['primary']
+        self._keys, self._watchers = (primary.hash, primary.sort), Watchers()
+        self._at, self._context, self._linked, shape = {}, {}, set(), sorted(self.context.items())
         for name, model in self.models.items():
+            self._at[name] = 'mem' if model.mem else 'main'
+            if model.ttl or model.unique or model.indexes != ['primary']:
+                self._linked.add(name)
             typed = any(f'${{{self._type}' in (field.value or '') for field in model.fields.values())
             self._context[name] = {**self.context, self._type: name} if typed else self.context
-        shape = [(name, sorted(self._linked[name]), [(key, field.value, field.type) for key, field in model.fields.items()])
-                 for name, model in self.models.items()]
+            shape += name, model.indexes, [(key, field.value, field.type, field.unique, field.ttl)
+                                           for key, field in model.fields.items()]
+        self._areas = sorted({*self._at.values()})
+        shape += [(name, index.hash, index.sort) for name, index in schema.indexes.items()]
         self._store = Store(self.path, [name for name in schema.indexes if name != 'primary'],
-                            f'{crc32(repr((shape, sorted(self.context.items()))).encode()):08x}', flush, limit)
-        if 'mem' in self._at.values():
+                            f'{crc32(repr(shape).encode(errors="replace")):08x}', flush, limit)
+        if 'mem' in self._areas:
             self._store.attach()
         until = time() + PATIENCE
-        while self._store.build(self._rows_of):
+        while self._store.build(self._stored_rows):
             if local.kernel and time() > until:
                 local.kernel.spawn(self._build(), 'indexes of the database')
                 break
         self._arm()
 
-    # Models and keys
+    # Items and what is stored with them
 
     def _model(self, name):
         try:
@@ -92,42 +91,38 @@ class Database:
         except (KeyError, TypeError):
             raise DbError(f'expected a model of the schema, {", ".join(self.models)}; got {name!r}') from None
 
-    def _exact(self, model, values):
-        hash, sort = keys = model.keys(values, self._context[model.name])
+    def _key(self, model, values):
+        keys = model.keys(values, self._context[model.name])
         for key in keys:
             if key is None or type(key) is Prefix:
-                names = ', '.join(filter(None, self._keys))
-                raise DbError(f'expected what makes the whole key: {names}', model.name)
-        return hash, sort
+                raise DbError(f'expected what makes the whole key: {", ".join(filter(None, self._keys))}', model.name)
+        return keys
 
     def _load(self, model, hash, sort):
-        """The stored item with these keys, None where there is none, or it is of another model or has expired."""
+        """The stored item with these keys, None where there is none, it is of another model or has expired."""
         text = self._store.get(self._at[model.name], hash, sort)
-        if text is None:
-            return None
-        item = _parse(text)
-        if item.get(self._type) != model.name or model.ttl and _expired(model, item):
-            return None
-        return item
+        item = text and _parse(text)
+        return item if item and self._is(model, item) else None
+
+    def _is(self, model, item):
+        return item.get(self._type) == model.name and not (model.ttl and _expired(model, item))
 
     def _rows(self, model, item, hash, sort):
         """The rows of other tables for an item: its secondary keys, unique values and time to expire."""
-        rows = []
+        rows = [('uniques', (f'{model.name}.{field}', value, hash, sort)) for field, value in model.uniques(item).items()]
         for index in model.indexes:
             if index != 'primary':
                 keys = model.keys(item, self._context[model.name], index)
                 if None not in keys and Prefix not in map(type, keys):
                     rows.append((f'index {index}', (*keys, hash, sort)))
-        for field, value in model.uniques(item).items():
-            rows.append(('uniques', (f'{model.name}.{field}', value, hash, sort)))
         if model.ttl and item.get(model.ttl) is not None:
             rows.append(('expires', (item[model.ttl], hash, sort)))
         return rows
 
-    def _rows_of(self, hash, sort, text):
-        item = _parse(text)
-        model = self.models.get(item.get(self._type))
+    def _stored_rows(self, hash, sort, text):
         try:
+            item = _parse(text)
+            model = self.models.get(item.get(self._type))
             return self._rows(model, item, hash, sort) if model else ()
         except DbError as error:
             log.error(f'an item is left out of indexes: {error}')
@@ -135,15 +130,18 @@ class Database:
 
     async def _build(self):
         from ..runtime import sleep
-        while self._store.connection and self._store.build(self._rows_of):
-            await sleep(0)
+        try:
+            while not self._store.torn and self._store.build(self._stored_rows):
+                await sleep(0)
+        except DbError as error:
+            log.error(f'indexes: {error}')
 
     # Reading
 
     def get(self, model, values, *, index='primary', hidden=False, fields=None):
-        """Return the item with these keys, or None. Where they are not whole keys, the one item that they find; more are an error.
+        """Return the item with these keys, or None. Where they are not whole, the one item that they find; more are an error.
 
-        `hidden` fields come too if it is true; `fields` are the names of those that are wanted.
+        `hidden` fields come too if that is true; `fields` are the names of those that are wanted.
         """
         model = self.models.get(model) or self._model(model)
         hash, sort = model.keys(values, self._context[model.name], index)
@@ -159,58 +157,57 @@ class Database:
         """Return one field, by its path such as address.lines[0], of an item; None where there is none."""
         return json5.get(self.get(model, values, hidden=True) or {}, field)
 
-    def find(self, model, values=None, *, limit=None, next=None, index='primary', reverse=False, where=None, substitutions=None,
-             hidden=False, fields=None):
-        """Return a Page of the items that have these values, in the order of their sort keys.
+    def find(self, model, values=None, *, limit=None, next=None, index='primary', reverse=False, where=None,
+             substitutions=None, hidden=False, fields=None):
+        """Return a Page of the items that have these values, in the order of their keys.
 
-        limit       of items in the page; `next` of the last page goes on after it, also where items have come and gone since
-        where       an expression, see where.py; {'substitutions': …} are its values for @{name}
+        limit       of items in the page; the `next` of a page goes on after it, also where items have come and gone since
+        where       an expression, see where.py; `substitutions` are its values for @{name}
         """
-        model, items = self._model(model), []
+        model, items, last = self._model(model), [], None
         shape, rows = self._search(model, values or {}, index, reverse, where, substitutions, next)
-        last = None
         for keys, item in rows:
             if limit is not None and len(items) >= limit:
                 break
+            last = keys
             if item is not None:
                 items.append(_shown(model, item, hidden, fields))
-            last = keys
         else:
             last = None
         return Page(items, last and b2a_base64(json5.to_json([shape, *last]).encode(), newline=False).decode())
 
     def count(self, model, values=None, *, index='primary', where=None, substitutions=None):
         """Return how many items have these values."""
-        return sum(item is not None for _, item in self._search(self._model(model), values or {}, index, False, where, substitutions)[1])
+        rows = self._search(self._model(model), values or {}, index, False, where, substitutions)[1]
+        return sum(item is not None for _, item in rows)
 
     def _search(self, model, values, index, reverse, where, substitutions, next=None):
         """A number for what is asked, and an iterator of (keys, item), where an item that is not wanted is None."""
         hash, sort = model.keys(values, self._context[model.name], index)
-        used = self.schema.indexes[index]
+        used, checks, test = self.schema.indexes[index], [], None
         if index != 'primary' and self._store.building is not None:
             raise DbError(f'the index {index} is being built, for the schema has changed: try again later', model.name)
-        checks = []
         for name, value in values.items():
             field = model.fields.get(name)
-            if value is not None and name not in self.context and not (name in (used.hash, used.sort) and isinstance(value, dict)):
+            key = name in (used.hash, used.sort) and isinstance(value, dict)
+            if value is not None and not key and name not in self.context:
                 try:
                     checks.append((name, field.convert(value) if field else value))
                 except DbError as error:
                     error.model = model.name
                     raise error.within(name)
-        test = None
         if where:
             from .where import compile
             test = compile(where, substitutions)
-        shape = crc32(repr((model.name, hash, sort, index, reverse, where, substitutions, checks)).encode(errors='replace'))
-        rows = self._store.rows(self._at[model.name], index, hash, sort, reverse, next and _after(next, shape, 2 if index == 'primary' else 4))
-        return shape, self._wanted(model, rows, checks, test)
+        shape = repr((model.name, hash, sort, index, reverse, where, substitutions, checks))
+        shape = crc32(shape.encode(errors='replace'))
+        after = None if next is None else _after(next, shape, 2 if index == 'primary' else 4)
+        return shape, self._wanted(model, self._store.rows(self._at[model.name], index, hash, sort, reverse, after), checks, test)
 
     def _wanted(self, model, rows, checks, test):
-        kind, name, ttl = self._type, model.name, model.ttl
         for text, *keys in rows:
             item = _parse(text)
-            wanted = item.get(kind) == name and not (ttl and _expired(model, item))
+            wanted = self._is(model, item)
             for field, value in checks if wanted else ():
                 if item.get(field) != value and (field in item or json5.get(item, field) != value):
                     wanted = False
@@ -223,7 +220,7 @@ class Database:
         """Make an item and return it. Raises DbError where its key is there, or with exists=True is not; None allows both."""
         model = self.models.get(model) or self._model(model)
         item = model.prepare(values, time(), self._context[model.name])
-        hash, sort = self._exact(model, item)
+        hash, sort = self._key(model, item)
         old = None
         if exists is not False:
             old = self._load(model, hash, sort)
@@ -231,22 +228,22 @@ class Database:
         self._put(model, hash, sort, item, old)
         return model.output(item, hidden)
 
-    def update(self, model, values, *, upsert=False, exists=True, if_=None, substitutions=None, set=None, add=None, push=None,
-               remove=(), hidden=False):
+    def update(self, model, values, *, upsert=False, exists=True, if_=None, substitutions=None, set=None, add=None,
+               push=None, remove=(), hidden=False):
         """Change an item and return it. `values` hold its key and new values; None removes a field.
 
         upsert      create it where it is not there; exists=None is the same, exists=False demands that it is not
-        if_         an expression that the item as it was must meet, else DbError
-        set         {path: value}, such as {'address.lines[0]': 'x'}; add: {path: number}; push: {path: [values]}; remove: [paths]
+        if_         an expression that the item must meet as it was, else DbError
+        set         {path: value}, such as {'lines[0].text': 'x'}; add: {path: number}; push: {path: [values]}; remove: [paths]
         """
         model = self.models.get(model) or self._model(model)
-        hash, sort = self._exact(model, values)
+        hash, sort = self._key(model, values)
         old = self._load(model, hash, sort)
         self._expect(model, old, None if upsert else exists, if_, substitutions)
-        now = time()
-        item = old or model.prepare(values, now, self._context[model.name])
+        now, context = time(), self._context[model.name]
+        item = old or model.prepare(values, now, context)
         changes = dict(values) if old else {}
-        changes.update(set or {}, **{path: None for path in remove})
+        changes.update(set or {}, **dict.fromkeys(remove))
         for paths, start, what in (add or {}, 0, 'a number here and to add'), (push or {}, [], 'a list here and to push'):
             for path, value in paths.items():
                 try:
@@ -254,7 +251,7 @@ class Database:
                 except TypeError:
                     raise DbError(f'expected {what}', model.name, path) from None
         if old or changes:
-            item = model.change(item, changes, now, self._context[model.name])
+            item = model.change(item, changes, now, context)
         self._put(model, hash, sort, item, old)
         return model.output(item, hidden)
 
@@ -272,11 +269,18 @@ class Database:
         if many:
             with self.batch():
                 rows = self._search(model, values, 'primary', False, if_, substitutions)[1]
-                return sum([bool(self._remove(model, *keys)) for keys in [keys for keys, item in rows if item is not None]])
-        hash, sort = self._exact(model, values)
+                found = [keys for keys, item in rows if item is not None]
+                return len([self._remove(model, *keys) for keys in found])
+        hash, sort = self._key(model, values)
         if exists or if_:
             self._expect(model, self._load(model, hash, sort), exists, if_, substitutions)
         return self._remove(model, hash, sort)
+
+    def _remove(self, model, hash, sort, send=True):
+        old = self._load(model, hash, sort)
+        if old is not None:
+            self._put(model, hash, sort, None, old, send=send)
+            return model.output(old)
 
     @staticmethod
     def _expect(model, old, exists, if_, substitutions):
@@ -288,53 +292,38 @@ class Database:
             if not compile(if_, substitutions)(old or {}):
                 raise DbError(f'expected an item that meets {if_}', model.name)
 
-    def _remove(self, model, hash, sort, event='remove', note=True):
-        old = self._load(model, hash, sort)
-        if old is None:
-            return None
-        self._put(model, hash, sort, None, old, event, note)
-        return model.output(old)
-
-    def _put(self, model, hash, sort, item, old, event=None, note=True):
+    def _put(self, model, hash, sort, item, old, event=None, send=True):
         """Store an item that has passed its model, or remove `old` where it is None; tell who watches."""
-        name = model.name
+        name, links, gone, note = model.name, (), (), None
         at, event = self._at[name], event or ('remove' if item is None else 'update' if old else 'create')
-        if self._before or self._asking:
-            self._ask(event, model, item, old)
-        links = gone = ()
-        if self._linked[name]:
+        self._watchers.ask(event, model, item, old)
+        if name in self._linked:
             links = self._rows(model, item, hash, sort) if item else ()
             gone = self._rows(model, old, hash, sort) if old else ()
-            for table, row in links:
-                if table == 'uniques' and (table, row) not in gone:
-                    self._check_unique(model, at, row)
-        if name not in self._synced or not note:
-            note = None
-        else:
+            for row in links:
+                if row[0] == 'uniques' and row not in gone:
+                    for holder in self._store.run(at, 'holder', *row[1][:2]):
+                        if not self._expire_key(at, *holder):
+                            raise DbError('expected a value that no other item has', name, row[1][0][len(name) + 1:])
+        if send and model.sync in ('up', 'both'):
             note = name, 'upsert' if item else 'remove'
-        text = item and json5.to_json(item)
-        if not self._store.change(at, hash, sort, text, old is None, links, gone, note):
-            if not self._expire_key(at, hash, sort) or not self._store.change(at, hash, sort, text, True, links, gone, note):
-                raise DbError('expected no item with this key: there is one', name)
-        if model.ttl and item and item.get(model.ttl) is not None:
+        change = at, hash, sort, item and json5.to_json(item), old is None, links, gone, note
+        if not self._store.change(*change) and not (self._expire_key(at, hash, sort) and self._store.change(*change)):
+            raise DbError('expected no item with this key: there is one', name)
+        if item and model.ttl and item.get(model.ttl) is not None:
             self._arm(item[model.ttl])
-        if self._watchers or events.watched('db:change'):
-            self._tell(event, model, item, old)
-
-    def _check_unique(self, model, at, row):
-        name, value, hash, sort = row
-        holder = self._store.holder(at, name, value)
-        if holder and holder != (hash, sort) and not self._expire_key(at, *holder):
-            raise DbError('expected a value that no other item has', model.name, name[len(model.name) + 1:])
+        self._watchers.note(event, model, item, old)
+        if not self._store.depth:
+            self._watchers.tell()
 
     # Transactions
 
     def batch(self):
         """`with db.batch():` what is changed in it is committed as one where it ends, or by an exception not at all.
 
-        It must not await. Batches may be nested. Watchers hear of the changes when they are committed.
+        It must not await. Batches may be nested.
         """
-        return Batch(self)
+        return Batch(self._store, self._watchers)
 
     async def flush(self):
         """Return when all that this fiber has changed is on the disk; raises DbError if it could not be."""
@@ -343,12 +332,18 @@ class Database:
     async def close(self):
         """Commit, force all to the disk and close."""
         self._stop()
-        await self._store.close()
+        try:
+            self._store.end()
+        finally:
+            await self._store.file.close()
 
     def shut(self):
         """The same without a scheduler, waiting for the disk."""
         self._stop()
-        self._store.shut()
+        try:
+            self._store.end()
+        finally:
+            self._store.file.shut()
 
     # Who watches
 
@@ -358,56 +353,16 @@ class Database:
         events      of create, update, remove and expire, those that are wanted
         before      call it before the change, which it may refuse by raising DbError; it must not change anything itself
 
-        Others are called after the change, or after the batch that it is in. What they change themselves is told when they have
-        returned; an async one is spawned, and what one raises is logged. The signal db:change(event, model, item) tells the same.
+        Others are called after the change, or after the batch that it is in. What they change themselves is told when they
+        have returned; an async one is spawned, and what one raises is logged.
         """
         if model != '*':
             self._model(model)
-        for event in events:
-            if event not in EVENTS:
-                raise DbError(f'expected events of {", ".join(EVENTS)}; got {event!r}')
-        (self._before if before else self._watchers).setdefault(model, []).append((function, tuple(events)))
+        self._watchers.add(model, function, events, before)
 
     def unwatch(self, function):
         """Call this function no more."""
-        for table in self._before, self._watchers:
-            for name, watchers in list(table.items()):
-                table[name] = left = [one for one in watchers if one[0] != function]
-                if not left:
-                    del table[name]
-
-    @staticmethod
-    def _who(table, name, event):
-        return [function for function, events in (*table.get(name, ()), *table.get('*', ())) if event in events]
-
-    def _ask(self, event, model, item, old):
-        functions = self._who(self._before, model.name, event)
-        if self._asking:
-            raise DbError('who is asked before a change must not make another', model.name)
-        self._asking = True
-        try:
-            for function in functions:
-                function(event, model.name, item and model.output(item), old and model.output(old))
-        finally:
-            self._asking = False
-
-    def _tell(self, event, model, item, old):
-        self._events.append((event, model.name, item and model.output(item), old and model.output(old)))
-        if not self._store.depth:
-            self._deliver()
-
-    def _deliver(self):
-        if self._delivering:
-            return
-        self._delivering = True
-        try:
-            while self._events:
-                event, name, item, old = self._events.popleft()
-                for function in self._who(self._watchers, name, event):
-                    events.call(function, f'changes of {name}', event, name, item, old)
-                events.signal('db:change', event=event, model=name, item=item or old)
-        finally:
-            self._delivering = False
+        self._watchers.remove(function)
 
     # What expires
 
@@ -416,14 +371,11 @@ class Database:
         kernel = local.kernel
         if kernel is None or self._timer and self._kernel is kernel and when is not None and when >= self._due:
             return
-        if when is None:
-            times = [row[0] for at in {*self._at.values()} for row in self._store.due(at, 1)]
-            if not times:
-                return
-            when = min(times)
-        self._stop()
-        self._due, self._kernel = when, kernel
-        self._timer = kernel.call_later(max(1.0, when - time()), self._expire)
+        times = [row[0] for at in self._areas for row in self._store.run(at, 'due', 1)]
+        if times:
+            self._stop()
+            self._due, self._kernel = min(times), kernel
+            self._timer = kernel.call_later(max(1.0, self._due - time()), self._expire)
 
     def _stop(self):
         if self._timer:
@@ -439,17 +391,17 @@ class Database:
             log.error(f'items that expire: {error}')
 
     def expire(self, limit=None):
-        """Remove what has expired, at most `limit` items, and return how many; a running scheduler does it by itself."""
+        """Remove what has expired, some `limit` items, and return how many; a running scheduler does it by itself."""
         count, now = 0, time()
-        for at in {*self._at.values()}:
+        for at in self._areas:
             while limit is None or count < limit:
-                due = [row for row in self._store.due(at, BATCH) if row[0] <= now]
+                due = [row for row in self._store.run(at, 'due', BATCH) if row[0] <= now]
                 if not due:
                     break
                 with self.batch():
                     for row in due:
                         if not self._expire_key(at, *row[1:]):
-                            self._store.forget(at, row)
+                            self._store.drop(at, 'expires', row)            # of a model that the schema does not have
                 count += len(due)
         return count
 
@@ -470,29 +422,29 @@ class Database:
 
         An item has one entry, for its last change: `upsert` with the item as it is stored, or `remove` with it as it was.
         """
-        found = sorted(row for at in {*self._at.values()} for row in self._store.pending(at, after, limit))
+        found = sorted(row for at in self._areas for row in self._store.run(at, 'pending', after, limit))
         return [(seq, model, command, {name: key for name, key in zip(self._keys, keys) if name}, _parse(text))
                 for seq, model, command, *keys, text in found[:limit]]
 
     def acknowledge(self, seqs):
         """Take changes out of the outbox; an item that has changed again since stays."""
-        for at in {*self._at.values()}:
-            self._store.acknowledge(at, seqs)
+        with self.batch():
+            for at in self._areas:
+                for seq in seqs:
+                    self._store.run(at, 'forget', seq)
 
     def apply(self, model, command, item):
-        """Store a change that comes from the cloud (insert, modify, upsert or remove, in either case): it is not sent there again."""
-        model = self._model(model)
-        if COMMANDS.get(command.lower()) == 'remove':
-            return self._remove(model, *self._exact(model, item), note=False)
-        if command.lower() not in COMMANDS:
+        """Store a change that comes from the cloud (insert, modify, upsert or remove, in either case); it is not sent back."""
+        model, command = self._model(model), command.lower()
+        if command not in COMMANDS:
             raise DbError(f'expected a command of {", ".join(COMMANDS)}; got {command!r}', model.name)
-        return self._take(model, item, False)
+        return self._remove(model, *self._key(model, item), False) if command == 'remove' else self._take(model, item, False)
 
-    def _take(self, model, item, note):
+    def _take(self, model, item, send):
         """Store an item that was stored elsewhere, with its timestamps, and with fields that this schema does not know."""
         item = {**item, **model.prepare(item, None, self._context[model.name])}
-        hash, sort = self._exact(model, item)
-        self._put(model, hash, sort, item, self._load(model, hash, sort), note=note)
+        keys = self._key(model, item)
+        self._put(model, *keys, item, self._load(model, *keys), send=send)
         return model.output(item)
 
     # The whole
@@ -525,7 +477,7 @@ class Database:
 
     @property
     def size(self):
-        """Bytes of the file that are in use, and bytes of the file; what has not been copied out of the WAL is in both."""
+        """Bytes that are in use, and bytes of the file, counting what has not been copied out of the WAL."""
         return self._store.size
 
     def vacuum(self):
@@ -537,25 +489,25 @@ class Database:
 
 class Batch:
     """What `Database.batch` returns."""
-    __slots__ = ('db', 'told')
+    __slots__ = ('store', 'watchers', 'told')
 
-    def __init__(self, db):
-        self.db = db
+    def __init__(self, store, watchers):
+        self.store, self.watchers = store, watchers
 
     def __enter__(self):
-        self.told = len(self.db._events)
-        self.db._store.__enter__()
+        self.told = len(self.watchers.queue)
+        self.store.__enter__()
 
     def __exit__(self, kind, error, trace):
-        db, failed = self.db, True
+        failed, queue = True, self.watchers.queue
         try:
-            db._store.__exit__(kind, error, trace)
+            self.store.__exit__(kind, error, trace)
             failed = kind is not None
         finally:
-            while failed and len(db._events) > self.told:
-                db._events.pop()
-        if not db._store.depth:
-            db._deliver()
+            while failed and len(queue) > self.told:
+                queue.pop()
+        if not self.store.depth:
+            self.watchers.tell()
 
 
 def _parse(text):
@@ -579,7 +531,7 @@ def _after(token, shape, size):
     """The keys that a `next` stands for. Raises DbError where it is of another query."""
     try:
         found, *keys = json5.parse(a2b_base64(token, strict_mode=True).decode())
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError):
         found, keys = None, ()
     if found != shape or len(keys) != size:
         raise DbError('expected the next of a page of the same query')

@@ -2,7 +2,7 @@
 
 
 class DbError(Exception):
-    """A call that cannot be done: `.reason`, and where it applies `.model` and `.field`, a path such as address.lines[0]."""
+    """A call that cannot be done: `.reason`, and where it applies `.model` and `.field`, a path as address.lines[0]."""
 
     def __init__(self, reason, model='', field=''):
         super().__init__(reason, model, field)
@@ -19,7 +19,7 @@ class DbError(Exception):
 
 
 class SchemaError(DbError, ValueError):
-    """A schema that cannot be used: `.field` is the path in it, such as models.User.email.type, `.file` where it stands."""
+    """A schema that cannot be used: `.field` is the path in it, such as models.User.email.type; `.file`."""
     file = ''
 
     def __str__(self):

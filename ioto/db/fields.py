@@ -3,7 +3,6 @@
 What is wrong raises SchemaError, whose `field` says where: each level puts its name before it.
 """
 import re
-from operator import itemgetter
 
 from ..json5 import to_json
 from . import values as cast
@@ -11,20 +10,24 @@ from .errors import DbError, SchemaError
 from .values import document, text, wrong
 
 NOTES = ('readonly', 'notes', 'description', 'title', 'label', 'reference', 'timestamp')
-NESTED = {'type': str, 'required': bool, 'default': object, 'enum': list, 'validate': str, 'generate': str, 'uuid': (str, bool),
-          'schema': dict, 'items': dict, 'isoDates': bool, 'nulls': bool} | dict.fromkeys(NOTES, object)
+NESTED = {'type': str, 'required': bool, 'default': object, 'enum': list, 'validate': str, 'generate': str,
+          'uuid': (str, bool), 'schema': dict, 'items': dict, 'isoDates': bool, 'nulls': bool,
+          **dict.fromkeys(NOTES, object)}
 FIELD = NESTED | {'value': str, 'hidden': bool, 'unique': bool, 'ttl': bool, 'partial': bool}
 WORDS = {str: 'a text', bool: 'true or false', dict: 'an object', list: 'an array', float: 'a number'}
-CHOICES = {'format': (r'onetable:1\.[01]\.\d+', "'onetable:1.1.0'"), 'enable': ('both|cloud|device',) * 2,
-           'version': (r'\d+\.\d+\.\d+([-+][\w.+-]+)?|latest', "a version such as '1.0.0'"), 'sync': ('none|up|down|both',) * 2,
+CHOICES = {'enable': ('both|cloud|device',) * 2, 'sync': ('none|up|down|both',) * 2,
+           'format': (r'onetable:1\.[01]\.\d+', "'onetable:1.1.0'"),
+           'version': (r'\d+\.\d+\.\d+([-+][\w.+-]+)?|latest', "a version such as '1.0.0'"),
            'timestamps': ('True|False|create|update', "true, false, 'create' or 'update'")}
 DEPTH = 20                              # of nested schemas
 
-TYPES = {'string': cast.string, 'number': cast.number, 'boolean': cast.boolean, 'date': cast.seconds, 'object': cast.mapping,
-         'array': cast.array, 'set': cast.unique_set, 'binary': cast.binary, 'buffer': cast.binary, 'any': document}
+TYPES = {'string': cast.string, 'number': cast.number, 'boolean': cast.boolean, 'date': cast.seconds,
+         'object': cast.mapping, 'array': cast.array, 'set': cast.unique_set, 'binary': cast.binary,
+         'buffer': cast.binary, 'any': document}
 SCALAR = ('string', 'number', 'boolean', 'date')
-ONLY = {'schema': ('object',), 'partial': ('object',), 'items': ('array',), 'ttl': ('date', 'number'), 'isoDates': ('date',),
-        'generate': ('string',), 'uuid': ('string',), 'value': ('string', 'number', 'date'), 'unique': SCALAR, 'validate': SCALAR}
+ONLY = {'schema': ('object',), 'partial': ('object',), 'items': ('array',), 'ttl': ('date', 'number'),
+        'isoDates': ('date',), 'generate': ('string',), 'uuid': ('string',), 'value': ('string', 'number', 'date'),
+        'unique': SCALAR, 'validate': SCALAR}
 GENERATE = {'ulid': cast.ulid, 'uuid': cast.uuid, 'uid': cast.uid}
 
 match_name = re.compile(r'''[^\s.$:{}[\]'"]+''').fullmatch
@@ -74,8 +77,9 @@ def compile_fields(config, params, depth=0):
 
 
 class Field:
-    """A field: `.config`, `.type` and others of its properties; `.check` turns a value into what is stored, `.convert` heeds only the
-    type. `.kind` is the Python type of values that need no check, or None; `.default` makes the value of a new item, or is None.
+    """A field: `.config`, `.type` and others of its properties; `.check` turns a value into what is stored, `.convert`
+    heeds only the type. `.kind` is the Python type of values that need no check, or None; `.default` a function that
+    makes the value of a new item, or None.
     """
 
     def __init__(self, config, params, depth=0):
@@ -148,7 +152,7 @@ def _pattern(source):
 
 
 def rows(fields):
-    return [(name, field.kind, field.check, field.default, field.required, field.nulls) for name, field in fields.items()]
+    return [(name, one.kind, one.check, one.default, one.required, one.nulls) for name, one in fields.items()]
 
 
 def fill(rows, values, item):
@@ -198,7 +202,7 @@ def _array(field):
 
 
 class Prefix:
-    """How a key begins (`.text`), where values for the rest of its template are unknown: OneTable's begins-with rule."""
+    """How a key begins (`.text`), where what follows in its template is unknown: OneTable's begins-with rule."""
     __slots__ = ('text',)
 
     def __init__(self, text):
@@ -214,24 +218,28 @@ class Prefix:
 def template(source, fields, context):
     """The names in a value template, and a function from values to its text, or a Prefix or None where some lack."""
     pieces = split_template(source)
-    literals, tail = pieces[:-1:2], pieces[-1]
-    parts = []
-    for literal, variable in zip(literals, pieces[1::2]):
+    tail, names, parts = pieces[-1], set(), []
+    for literal, variable in zip(pieces[::2], pieces[1::2]):
         found = match_variable(variable)
         name, *steps = found[1].split('.') if found else ('',)
         if name not in context and (name not in fields or fields[name].value is not None):
-            raise bad('value', '${field}, ${field:size} or ${field:size:pad}, of fields without a template or names of the context',
-                      source)
+            raise bad('value', '${field}, ${field:size} or ${field:size:pad}, of fields without a template, '
+                      'or names of the context', source)
         convert = fields[name].convert if name in fields and not steps else document
-        parts.append((literal, name, steps, convert, int(found[2] or 0), found[3] or '0'))
+        plain = convert is cast.string and not found[2]
+        parts.append((literal, name, steps, plain, convert, int(found[2] or 0), found[3] or '0'))
+        names.add(name)
     if '${' in ''.join(pieces[::2]):
         raise bad('value', '} after each ${', source)
 
     def expand(values):
         made = ''
-        for literal, name, steps, convert, size, pad in parts:
+        for literal, name, steps, plain, convert, size, pad in parts:
             made += literal
             value = values.get(name)
+            if plain and type(value) is str:
+                made += value
+                continue
             for step in steps:
                 value = value.get(step) if isinstance(value, dict) else None
             if value is None:
@@ -241,23 +249,7 @@ def template(source, fields, context):
             except DbError as error:
                 raise error.within('.'.join((name, *steps)))
         return made + tail
-
-    names = [part[1] for part in parts]
-    if not names or any(steps or size or name not in fields or fields[name].type != 'string' for _, name, steps, _, size, _ in parts):
-        return set(names), expand
-    form = '%s'.join(piece.replace('%', '%%') for piece in (*literals, tail))
-    get, single = itemgetter(*names), len(names) == 1
-
-    def quick(values):                      # whole texts, all there: one formatting
-        try:
-            found = get(values)
-        except KeyError:
-            return expand(values)
-        for one in (found,) if single else found:
-            if type(one) is not str:
-                return expand(values)
-        return form % found
-    return set(names), quick
+    return names, expand
 
 
 def key_part(name, field, expand):

@@ -5,15 +5,16 @@
     item = fault.prepare({'severity': 'warn'}, time(), schema.context)      # what is stored
     hash, sort = fault.keys({'id': id}, schema.context)                     # where
 
-The rules of a model become tuples and closures once; an item passes them in one loop. As in OneTable: fields that the model
-does not have are left out of what callers give (nested ones, and those of stored items, are kept); values are cast where that
-needs no guess; null removes a field unless `nulls`; defaults fill what is missing in new items and in what is read; values of
-the context win; a field with a `value` template is computed, and hidden.
+The rules of a model become tuples and closures once; an item passes them in one loop. As in OneTable: fields that the
+model does not have are left out of what callers give (nested ones, and those of stored items, are kept); values are
+cast where that needs no guess; null removes a field unless `nulls`; defaults fill what is missing in new items and in
+what is read; values of the context win; a field with a `value` template is computed, and hidden.
 
-What a device cannot do is refused with its path: `map`, `encode`, `crypt`, `scope`, generators of one's own, templates that use
-another template's field, and in nested fields what FIELD has and NESTED lacks. fields.NOTES, `queries`, `items` and `extensions` are for
-people and other tools. Beyond OneTable, a schema has `blend`, schema files that it is laid over; `process` (or `control`), which
-models are stored here and synchronised; and `context`, values for templates until the program knows better ones.
+What a device cannot do is refused with its path: `map`, `encode`, `crypt`, `scope`, generators of one's own, templates
+that use another template's field, and in nested fields what FIELD has and NESTED lacks. NOTES, `queries`, `items` and
+`extensions` are for people and other tools. Beyond OneTable, a schema has `blend`, schema files that it is laid over;
+`process` (or `control`), which models are stored here and synchronised; and `context`, values for templates until the
+program knows better ones.
 """
 from os.path import dirname, join
 
@@ -24,11 +25,13 @@ from .fields import Field, Prefix, bad, compile_fields, each, fill, key_part, kn
 from .values import document, iso, seconds, text
 
 INDEX = {'hash': str, 'sort': str, 'project': (str, list), 'follow': bool, 'type': str, 'description': str}
-PROCESS = {'enable': str, 'sync': str, 'show': bool, 'mem': bool, 'delay': (str, int, float), 'notify': object, 'actions': object}
-PARAMS = {'isoDates': False, 'timestamps': False, 'typeField': '_type', 'nulls': False, 'hidden': True, 'partial': False,
-          'createdField': 'created', 'updatedField': 'updated', 'separator': '#'}
-SCHEMA = {'format': str, 'version': str, 'name': str, 'description': str, 'blend': list, 'params': dict, 'context': dict,
-          'indexes': dict, 'process': dict, 'control': dict, 'models': dict, 'queries': dict, 'items': list, 'extensions': dict}
+PROCESS = {'enable': str, 'sync': str, 'show': bool, 'mem': bool, 'delay': (str, int, float), 'notify': object,
+           'actions': object}
+PARAMS = {'isoDates': False, 'timestamps': False, 'typeField': '_type', 'nulls': False, 'hidden': True,
+          'partial': False, 'createdField': 'created', 'updatedField': 'updated', 'separator': '#'}
+SCHEMA = {'format': str, 'version': str, 'name': str, 'description': str, 'blend': list, 'params': dict,
+          'context': dict, 'indexes': dict, 'process': dict, 'control': dict, 'models': dict, 'queries': dict,
+          'items': list, 'extensions': dict}
 CONTEXT = ('accountId', 'deviceId')     # what the agent knows
 KEY = ('string', 'number', 'date', 'binary', 'buffer')
 DEPTH = 20                              # of schemas that blend others
@@ -37,7 +40,7 @@ DEPTH = 20                              # of schemas that blend others
 def load(source, base=None, context=None):
     """Return the Schema of a file or dictionary. `blend` is relative to the folder `base`, by default that of the file.
 
-    `context` has values for templates and fields, over those of the schema. Raises SchemaError with the file and the path in it.
+    `context` has values for templates and fields, over those of the schema. Raises SchemaError with file and path.
     """
     return _in_file(source, lambda: Schema(_read(source, base, 0), context or {}))
 
@@ -75,8 +78,8 @@ class Index:
 
 
 class Model:
-    """A model: `.name`, `.fields`, `.indexes` (names of those whose keys it has), `.key_fields`, `.ttl` (the field, or None), `.unique`
-    (fields), and of its process entry `.enabled` (on this device), `.sync`, `.mem`.
+    """A model: `.name`, `.fields`, `.indexes` (those whose keys it has), `.key_fields`, `.ttl` (or None) and `.unique`,
+    all by name; and of its process entry `.enabled` (on this device), `.sync`, `.mem`.
     """
 
     def __init__(self, name, config, schema):
@@ -84,7 +87,8 @@ class Model:
         self.name, self.type_field, process = name, params['typeField'], schema.process[name]
         self.enabled, self.sync, self.mem = process['enable'] != 'cloud', process['sync'], process['mem']
         self.fields = fields = compile_fields(config, params)
-        stamps = {params[f'{when}dField']: when for when in ('create', 'update') if params['timestamps'] in (True, when)}
+        wanted = [when for when in ('create', 'update') if params['timestamps'] in (True, when)]
+        stamps = {params[f'{when}dField']: when for when in wanted}
         for stamp in stamps:
             field = fields.setdefault(stamp, Field({'type': 'date'}, params))
             field.required = False
@@ -102,11 +106,11 @@ class Model:
                                lambda name, source: template(source, fields, context))
         self._outside = any(names - fields.keys() for names, _ in self._templates.values())
         self._compile_keys(schema.indexes)
-        self._rows = rows({name: field for name, field in fields.items() if field.value is None and name != self.type_field})
-        self._hidden = {name for name, field in fields.items() if field.hidden}
-        self._defaults = [(name, field.default) for name, field in fields.items() if 'default' in field.config and field.default]
-        self._dates = [(name, *((str, iso) if field.iso else ((int, float), seconds)))
-                       for name, field in fields.items() if field.type == 'date']
+        self._rows = rows({name: one for name, one in fields.items() if one.value is None and name != self.type_field})
+        self._hidden = {name for name, one in fields.items() if one.hidden}
+        self._defaults = [(name, one.default) for name, one in fields.items() if one.config.get('default') is not None]
+        self._dates = [(name, *((str, iso) if one.iso else ((int, float), seconds)))
+                       for name, one in fields.items() if one.type == 'date']
 
     def _compile_keys(self, indexes):
         fields, primary = self.fields, indexes['primary']
@@ -144,9 +148,9 @@ class Model:
         return item
 
     def change(self, old, values, now, context=None):
-        """Return a stored item with the values laid over it; names may be paths such as address.zip or list[0]. Raises DbError.
+        """Return a stored item with the values laid over it; names may be paths: address.zip, list[0]. Raises DbError.
 
-        null removes a field. An object replaces another, unless the field or the schema is `partial`. Keys cannot change.
+        null removes a field. An object replaces another unless field or schema are `partial`. Keys cannot change.
         """
         item, fields, name = dict(old), self.fields, ''
         stamps = [] if now is None else [stamp for stamp, _, _ in self._stamps]
@@ -173,7 +177,8 @@ class Model:
                 item[name] = convert(now)
         changed = {name for name in fields if item.get(name) != old.get(name)}
         try:
-            self._compute(item, {name: one for name, one in self._templates.items() if one[0] & changed}, {**values, **(context or {})})
+            stale = {name: one for name, one in self._templates.items() if one[0] & changed}
+            self._compute(item, stale, {**values, **(context or {})})
             for name in self.key_fields:
                 if item.get(name) != old.get(name):
                     raise DbError('a key cannot change: remove the item and create another', field=name)
@@ -183,7 +188,7 @@ class Model:
         return item
 
     def _reach(self, item, path, value):
-        """The field that a path leads into and its whole value, with the new one there; None for fields that are not the model's."""
+        """The field that a path leads into and its whole value, with the new one there; None if the model lacks it."""
         try:
             name, *steps = json5.query.split(path) or ('',)
             if not steps or name not in self.fields:
@@ -211,7 +216,7 @@ class Model:
                 item.pop(name, None)
 
     def keys(self, values, context=None, index='primary'):
-        """Return (hash, sort) of the items with these values: each a text, number, Prefix or, where nothing is known, None.
+        """Return (hash, sort) of items with these values: each text, number, Prefix, or None where nothing is known.
 
         A key that the index does not have is ''. Values may hold the key fields themselves, or {begins: text} for one.
         """
@@ -221,7 +226,7 @@ class Model:
             hash, sort = self._keys[index]
             return hash(values), sort(values)
         except KeyError:
-            raise DbError(f'expected an index of this model, {" or ".join(self._keys)}, got {index!r}', self.name) from None
+            raise DbError(f'expected an index: {" or ".join(self._keys)}, got {index!r}', self.name) from None
         except DbError as error:
             error.model = self.name
             raise
@@ -231,7 +236,7 @@ class Model:
         return {name: text(item[name]) for name in self.unique if item.get(name) is not None}
 
     def output(self, item, hidden=False):
-        """Return what callers get of a stored item: no hidden fields unless `hidden`, defaults, and dates as the schema says."""
+        """Return what callers get of an item: defaults, dates as the schema says, no hidden fields unless `hidden`."""
         away = () if hidden else self._hidden
         shown = {name: value for name, value in item.items() if name not in away}
         for name, default in self._defaults:
@@ -253,8 +258,8 @@ def _merge(old, new):
 
 
 class Schema:
-    """A checked schema: `.models`, `.indexes`, `.params`, `.process` (an entry for each model), `.version`, `.name`, `.context`,
-    `.source` (as read and blended) and `.digest`, which changes when the schema does.
+    """A checked schema: `.models`, `.indexes`, `.params`, `.process` (an entry for each model), `.version`, `.name`,
+    `.context`, `.source` (as read and blended) and `.digest`, which changes when the schema does.
     """
 
     def __init__(self, config, context):
@@ -264,7 +269,8 @@ class Schema:
             return each({name: config.get(name, default or {})}, lambda _, value: check(value))[name]
 
         models = section('models', lambda all: each(all, _check_name))
-        self.source, self.version, self.name = known(config, SCHEMA), config.get('version', '0.0.0'), config.get('name', '')
+        self.source = known(config, SCHEMA)
+        self.version, self.name = config.get('version', '0.0.0'), config.get('name', '')
         self.digest = sha256(repr(config).encode(errors='replace')).hexdigest()[:16]
         self.context = {**config.get('context', {}), **context}
         types = {name: (bool, str) if name == 'timestamps' else type(value) for name, value in PARAMS.items()}

@@ -26,52 +26,49 @@ CACHE = 1024            # KB of pages in memory, at most
 WAL = 1 << 20           # bytes of the WAL that are copied into the database together
 MOST = 8 << 20          # and those for which commits wait, some 0.1 s for a slow SD card: rarely, even with 1,000 a second
 CHECKED = 1 << 20       # bytes of a database that is checked as a whole when it is opened
-STEP = 50               # items of one step of a rebuilding
+STEP = 50               # items for which one step builds the tables of indexes
 VERSION = 1
 
-ITEMS = '''CREATE TABLE IF NOT EXISTS {at}.items (hash, sort, item, PRIMARY KEY (hash, sort)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS {at}.outbox (seq INTEGER PRIMARY KEY, model, cmd, hash, sort, item, UNIQUE (hash, sort));
-CREATE TABLE IF NOT EXISTS {at}.meta (name PRIMARY KEY, value) WITHOUT ROWID'''
-UNIQUES = 'CREATE TABLE IF NOT EXISTS {at}.uniques (name, value, hash, sort, PRIMARY KEY (name, value)) WITHOUT ROWID'
-EXPIRES = 'CREATE TABLE IF NOT EXISTS {at}.expires (time, hash, sort, PRIMARY KEY (time, hash, sort)) WITHOUT ROWID'
-INDEX = '''CREATE TABLE IF NOT EXISTS {at}."index {name}" (hash, sort, phash, psort, PRIMARY KEY (hash, sort, phash, psort))
-WITHOUT ROWID'''
-MATCH = 'WHERE hash = ? AND sort = ?'
+KEYED = 'hash = ? AND sort = ?'
+TABLES = {              # name: its columns, the first of which are its key, and how many those are
+    'items': ('hash sort item', 2), 'meta': ('name value', 1), 'uniques': ('name value hash sort', 2),
+    'expires': ('time hash sort', 3)}
+INDEX = 'hash sort phash psort', 4
+OUTBOX = 'CREATE TABLE IF NOT EXISTS {at}.outbox (seq INTEGER PRIMARY KEY, model, cmd, hash, sort, item, UNIQUE (hash, sort))'
 log = Log('db')
 
 
 class Area:
-    """The tables of a file (`main`) or in memory (`mem`): the statements, as fixed texts, which sqlite3 keeps prepared."""
+    """The tables of a file (`main`) or in memory (`mem`), and the statements: fixed texts, which sqlite3 keeps prepared."""
 
     def __init__(self, at, indexes):
-        self.at = at
-        self.get = f'SELECT item FROM {at}.items {MATCH}'
+        self.at, self.create, self.put, self.drop = at, [OUTBOX.format(at=at)], {}, {}
+        for table, (columns, keys) in {**TABLES, **{f'index {name}': INDEX for name in indexes}}.items():
+            names, name = columns.split(), f'{at}."{table}"'
+            self.create.append(f'CREATE TABLE IF NOT EXISTS {name} ({", ".join(names)}, PRIMARY KEY ({", ".join(names[:keys])})) '
+                               'WITHOUT ROWID')
+            self.put[table] = f'INSERT OR REPLACE INTO {name} VALUES ({", ".join("?" * len(names))})'
+            self.drop[table] = f'DELETE FROM {name} WHERE {" AND ".join(f"{column} = ?" for column in names)}'
+        self.get = f'SELECT item FROM {at}.items WHERE {KEYED}'
         self.insert = f'INSERT INTO {at}.items (item, hash, sort) VALUES (?, ?, ?)'
-        self.update = f'UPDATE {at}.items SET item = ? {MATCH}'
-        self.delete = f'DELETE FROM {at}.items {MATCH}'
+        self.update = f'UPDATE {at}.items SET item = ? WHERE {KEYED}'
+        self.delete = f'DELETE FROM {at}.items WHERE {KEYED}'
         self.note = f'INSERT OR REPLACE INTO {at}.outbox (seq, model, cmd, hash, sort, item) VALUES (?, ?, ?, ?, ?, ?)'
+        self.forget = f'DELETE FROM {at}.outbox WHERE seq = ?'
         self.holder = f'SELECT hash, sort FROM {at}.uniques WHERE name = ? AND value = ?'
         self.due = f'SELECT time, hash, sort FROM {at}.expires ORDER BY time LIMIT ?'
-        self.pending = (f'SELECT seq, model, cmd, o.hash, o.sort, coalesce(o.item, i.item) FROM {at}.outbox o LEFT JOIN {at}.items i '
-                        'ON i.hash = o.hash AND i.sort = o.sort WHERE seq > ? ORDER BY seq LIMIT ?')
-        self.create, self.link, self.unlink = [ITEMS, UNIQUES, EXPIRES], {}, {}
-        for table, columns in (('uniques', 'name value hash sort'), ('expires', 'time hash sort'),
-                               *((f'index {name}', 'hash sort phash psort') for name in indexes)):
-            names = columns.split()
-            self.link[table] = f'INSERT OR REPLACE INTO {at}."{table}" VALUES ({", ".join("?" * len(names))})'
-            self.unlink[table] = f'DELETE FROM {at}."{table}" WHERE {" AND ".join(f"{name} = ?" for name in names)}'
-            if table[:6] == 'index ':
-                self.create.append(INDEX.replace('{name}', table[6:]))
+        self.pending = (f'SELECT seq, model, cmd, o.hash, o.sort, coalesce(o.item, i.item) FROM {at}.outbox o '
+                        f'LEFT JOIN {at}.items i ON i.hash = o.hash AND i.sort = o.sort WHERE seq > ? ORDER BY seq LIMIT ?')
 
     def select(self, index, conditions, reverse):
-        """The statement that reads (item, hash, sort) or, by an index, (item, hash, sort, primary hash, primary sort) in order."""
-        order = ' DESC' if reverse else ''
+        """Reads (item, hash, sort) or, by an index, (item, hash, sort, primary hash, primary sort), in order."""
+        columns, source = ['x.hash', 'x.sort'], f'{self.at}.items x'
+        if index != 'primary':
+            columns += 'phash', 'psort'
+            source = f'{self.at}."index {index}" x CROSS JOIN {self.at}.items i ON i.hash = phash AND i.sort = psort'
         where = f' WHERE {" AND ".join(conditions)}' if conditions else ''
-        if index == 'primary':
-            return f'SELECT item, hash, sort FROM {self.at}.items x{where} ORDER BY hash{order}, sort{order}'
-        return (f'SELECT i.item, x.hash, x.sort, phash, psort FROM {self.at}."index {index}" x CROSS JOIN {self.at}.items i '
-                f'ON i.hash = phash AND i.sort = psort{where} '
-                f'ORDER BY x.hash{order}, x.sort{order}, phash{order}, psort{order}')
+        order = ', '.join(f'{column} DESC' if reverse else column for column in columns)
+        return f'SELECT item, {", ".join(columns)} FROM {source}{where} ORDER BY {order}'
 
 
 class Store:
@@ -81,7 +78,7 @@ class Store:
     """
 
     opened = reading = posted = torn = False
-    roomy = seen = None
+    seen = None                     # when the turn of the last get began
     depth = count = 0
 
     def __init__(self, path, indexes, digest, sync=1.0, limit=None):
@@ -108,19 +105,18 @@ class Store:
         run = connection.execute
         run(f'PRAGMA cache_size = -{CACHE}')
         pages, size = (run(f'PRAGMA {name}').fetchone()[0] for name in ('page_count', 'page_size'))
-        self.pages = int(self.limit // size) if self.limit else 0
+        self.roomy, self.pages = None, int(self.limit // size) if self.limit else 0
         self._bound(run, False)
         if found:
             self._check(run, pages * size)
-        for statement in ITEMS.format(at='main').split(';'):
-            run(statement)
-        meta = dict(run('SELECT name, value FROM meta'))
+        meta = dict(run('SELECT name, value FROM meta')) if found else {}
         if meta.get('schema') != self.digest:
             for (name,) in run("SELECT name FROM sqlite_schema WHERE type = 'table' AND (name LIKE 'index %' "
                                "OR name IN ('uniques', 'expires'))").fetchall():
                 run(f'DROP TABLE "{name}"')
             meta['built'] = '[]' if found else None
-        self._tables(run, 'main')
+        for statement in self.areas['main'].create:
+            run(statement)
         self.building = meta.get('built')
         self.seq = max(meta.get('seq', 0), run('SELECT max(seq) FROM outbox').fetchone()[0] or 0)
         for name, value in (('schema', self.digest), ('built', self.building), ('seq', self.seq + (1 << 32))):
@@ -142,31 +138,25 @@ class Store:
             if found != 'ok':
                 raise ValueError(found.replace('\n', ' '))
 
-    def _tables(self, run, at):
-        for text in self.areas[at].create:
-            for statement in text.format(at=at).split(';'):
-                run(statement)
-
     def attach(self):
         """Make the tables of the models that stay in memory."""
-        self.execute("ATTACH ':memory:' AS mem")
-        self._tables(self.execute, 'mem')
+        for statement in ["ATTACH ':memory:' AS mem", *self.areas['mem'].create]:
+            self.execute(statement)
 
     # Transactions
 
     def _fault(self, error, torn=False):
-        """What to raise for an error of SQLite. A transaction that is `torn`, or that SQLite has ended, is undone as a whole."""
-        if isinstance(error, sqlite.sqlite3.Error):
-            if getattr(error, 'sqlite_errorcode', 0) & 0xff in sqlite.UNFIT and self.file.path != ':memory:':
-                log.error(f'{self.file.path} is damaged, and is set aside at the next start: {error}')
-                os.close(os.open(self.marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            error = sqlite.StoreError(f'{self.file.path}: {error}')
-        error = DbError(str(error))
+        """The DbError for an error of SQLite. A transaction that is `torn`, or that SQLite has ended, is undone as a whole."""
+        if getattr(error, 'sqlite_errorcode', 0) & 0xff in sqlite.UNFIT and self.file.path != ':memory:':
+            log.error(f'{self.file.path} is damaged, and is set aside at the next start: {error}')
+            os.close(os.open(self.marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        error = DbError(f'{self.file.path}: {error}')
         if self.opened and (torn or not self.connection.in_transaction):
             self._undo(error)
         return error
 
     def _undo(self, error):
+        """Undo what is open, and note who has part in it."""
         if self.opened:
             self.opened = False
             self.file.__exit__(DbError, error, None)
@@ -176,32 +166,27 @@ class Store:
             log.error(f'changes are lost: {error}')
             self.lost = {fiber: reason for fiber, reason in self.lost.items() if fiber is not None and not fiber.done}
             self.lost.update(dict.fromkeys([None, *self.writers], error))
-            self.writers = set()
+            self.writers.clear()
 
     def _begin(self):
         """Make sure that a transaction is open, before a change."""
-        if self.opened:
+        if self.depth and self.opened:
+            return
+        if self.count >= TURN or self.reading:
+            self.commit()
+        if not self.opened:
+            if self.torn:
+                raise self.torn
+            try:
+                self.file.__enter__()
+            except sqlite.StoreError as error:
+                raise DbError(str(error)) from None
+            self.opened, self.count = True, 0
+            if local.kernel is not None:
+                self._post(local.kernel)
+        if self.posted and not self.depth:
             self.count += 1
-            if self.depth:
-                return
-            if self.count <= TURN:
-                self.writers.add(local.kernel.current)
-                return
-            self.commit()
-        elif self.reading:
-            self.commit()
-        if self.torn:
-            raise self.torn
-        try:
-            self.file.__enter__()
-        except sqlite.StoreError as error:
-            raise self._fault(error) from None
-        self.opened, self.count = True, 1
-        kernel = local.kernel
-        if kernel is not None:
-            if not self.depth:
-                self.writers.add(kernel.current)
-            self._post(kernel)
+            self.writers.add(local.kernel.current)
 
     def _post(self, kernel):
         if not self.posted:
@@ -210,65 +195,60 @@ class Store:
 
     def commit(self):
         """Commit what is open. Raises DbError where that fails: what was open is undone."""
+        if self.depth:
+            raise DbError('expected the end of the batch first')
+        self.count = 0
         if self.reading:
-            self.execute('COMMIT')
             self.reading = False
+            self.execute('COMMIT')
         elif self.opened:
+            self.opened = False
             try:
                 self.file.__exit__(None, None, None)
             except sqlite.StoreError as error:
-                self.opened = False
                 error = DbError(str(error))
                 self._undo(error)
                 raise error from None
-            self.opened = False
             self.writers.clear()
-
-    def _end(self):
-        if self.opened and not self.posted and not self.depth:
-            self.commit()
 
     def send_posted(self):
         """Commit at the end of a turn; the scheduler calls this before the streams send what was posted."""
         self.posted = False
+        if self.depth:
+            self._undo(DbError('a batch must end in the turn in which it began: nothing may be awaited in it'))
+            return
         try:
-            if self.depth:
-                self._undo(DbError('a batch must end in the turn in which it began: nothing may be awaited in it'))
-            else:
-                self.commit()
+            self.commit()
         except DbError:
             pass                                # logged, and kept for `flush`
 
     def __enter__(self):
+        """Begin a batch, or one within a batch."""
         if self.depth:
+            if self.torn:
+                raise self.torn
             self._run(f'SAVEPOINT batch{self.depth}')
         else:
             self.commit()
-            self.depth = 1
-            try:
-                self._begin()
-            except BaseException:
-                self.depth = 0
-                raise
-            return
+            self._begin()
+            self.writers.clear()
         self.depth += 1
 
     def __exit__(self, kind, error, trace):
         self.depth -= 1
-        torn = self.torn
         if self.depth:
-            if not torn:
-                self._run(f'RELEASE batch{self.depth}' if kind is None else f'ROLLBACK TO batch{self.depth}')
+            if not self.torn:
+                if kind:
+                    self._run(f'ROLLBACK TO batch{self.depth}')
+                self._run(f'RELEASE batch{self.depth}')
             return
-        self.torn = False
-        if torn:
-            if kind is None:
-                raise torn
-        elif kind is None:
+        torn, self.torn = self.torn, False
+        if not (kind or torn):
             self.commit()
         elif self.opened:
-            self.opened = False
-            self.file.__exit__(kind, error, trace)
+            self._undo(error or torn)
+        if torn and not kind:
+            raise torn
 
     def _run(self, statement, values=()):
         try:
@@ -278,14 +258,15 @@ class Store:
 
     async def flush(self):
         """Return when what this fiber has changed is on the disk. Raises DbError where that could not be."""
+        failed = None
         try:
             self.commit()
-        except DbError:                         # in `lost` as well
-            pass
-        if self.lost:
-            error, other = (self.lost.pop(fiber, None) for fiber in (local.kernel and local.kernel.current, None))
-            if error or other:
-                raise error or other
+        except DbError as error:
+            failed = error
+        for fiber in local.kernel.current, None:        # both: whoever asks first is told of what was lost
+            failed = self.lost.pop(fiber, None) or failed
+        if failed:
+            raise failed
         try:
             await self.file.durable()
         except sqlite.StoreError as error:
@@ -296,14 +277,14 @@ class Store:
     def get(self, at, hash, sort):
         """The text of one item, or None. From the second in a turn on they share a transaction, which saves SQLite its locks."""
         kernel = local.kernel
-        if kernel is not None and not self.opened:
-            if kernel.time != self.seen:
-                self.seen = kernel.time
-            elif not self.reading:
-                self.execute('BEGIN')
-                self.reading = True
-                self._post(kernel)
         try:
+            if kernel is not None and not self.opened:
+                if kernel.time != self.seen:
+                    self.seen = kernel.time
+                elif not self.reading:
+                    self.execute('BEGIN')
+                    self.reading = True
+                    self._post(kernel)
             found = self.execute(self.areas[at].get, (hash, sort)).fetchone()
         except sqlite.sqlite3.Error as error:
             raise self._fault(error) from None
@@ -333,17 +314,18 @@ class Store:
             torn = True
             for row in gone:
                 if row not in links:
-                    run(area.unlink[row[0]], row[1])
+                    run(area.drop[row[0]], row[1])
             for row in links:
                 if row not in gone:
-                    run(area.link[row[0]], row[1])
+                    run(area.put[row[0]], row[1])
             if note:
                 self.seq += 1
                 run(area.note, (self.seq, *note, hash, sort, *item))
         except sqlite.sqlite3.Error as error:
             raise self._fault(error, torn) from None
         finally:
-            self._end()
+            if not self.posted and not self.depth:
+                self.commit()
         return True
 
     def rows(self, at, index, hash, sort, reverse=False, after=None):
@@ -377,27 +359,13 @@ class Store:
         except sqlite.sqlite3.Error as error:
             raise self._fault(error) from None
 
-    def holder(self, at, name, value):
-        """The keys of the item that has a unique value, or None."""
-        return next(iter(self._run(self.areas[at].holder, (name, value))), None)
+    def run(self, at, statement, *values):
+        """What a statement of Area reads, as a list."""
+        return self._run(getattr(self.areas[at], statement), values)
 
-    def due(self, at, limit):
-        """(time, hash, sort) of the items that expire first."""
-        return self._run(self.areas[at].due, (limit,))
-
-    def forget(self, at, row):
-        """Take a row out of `expires` that no item has."""
-        self._run(self.areas[at].unlink['expires'], row)
-
-    def pending(self, at, after, limit):
-        """(seq, model, command, hash, sort, item) of the outbox, oldest first."""
-        return self._run(self.areas[at].pending, (after, limit))
-
-    def acknowledge(self, at, seqs):
-        """Take changes out of the outbox; those of items that have changed again since have other numbers."""
-        with self:
-            for seq in seqs:
-                self._run(f'DELETE FROM {at}.outbox WHERE seq = ?', (seq,))
+    def drop(self, at, table, row):
+        """Take a row out of a table."""
+        self._run(self.areas[at].drop[table], row)
 
     def build(self, link):
         """Do one step of building the tables of indexes: `link(text)` gives an item's rows. Returns whether there is more to do."""
@@ -408,7 +376,7 @@ class Store:
                 rows = self._run(f'SELECT hash, sort, item FROM items{where} ORDER BY hash, sort LIMIT {STEP}', after)
                 for hash, sort, text in rows:
                     for table, values in link(hash, sort, text):
-                        self._run(self.areas['main'].link[table], values)
+                        self._run(self.areas['main'].put[table], values)
                 self.building = json5.to_json(rows[-1][:2]) if len(rows) == STEP else None
                 self._run("UPDATE meta SET value = ? WHERE name = 'built'", (self.building,))
         return self.building is not None
@@ -426,21 +394,12 @@ class Store:
         self.commit()
         self._run('VACUUM')
 
-    async def close(self):
-        """Commit, and close the file."""
+    def end(self):
+        """Commit, and take no more; the file is still to be closed."""
         try:
             self.commit()
         finally:
             self.torn = DbError(f'{self.file.path}: the database is closed')
-            await self.file.close()
-
-    def shut(self):
-        """The same, waiting for the disk."""
-        try:
-            self.commit()
-        finally:
-            self.torn = DbError(f'{self.file.path}: the database is closed')
-            self.file.shut()
 
     def check(self):
         """What is wrong with the file: a list of texts, empty where nothing is."""

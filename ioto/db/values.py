@@ -5,8 +5,8 @@ What is stored is JSON, so what was read can be written again:
     string     text; numbers and booleans become their text
     number     below 1e38, and 38 digits, as in DynamoDB; '42' becomes 42
     boolean    true or false; so do 'true', 'false', 1 and 0
-    date       '2024-01-31T12:00:00.000Z' with isoDates, else seconds since 1970 (OneTable's specification, Params); given as
-               either, with another offset, or as a datetime; without an offset it is UTC
+    date       '2024-01-31T12:00:00.000Z' with isoDates, else seconds since 1970 (OneTable's specification, Params);
+               may be given as either, with another offset, or as a datetime; without an offset it is UTC
     binary     base64 text; bytes become that. buffer is the same
     set        an array of different texts, or of different numbers
     object, array, any     a copy
@@ -37,10 +37,13 @@ _ulid = 0, '', 0                        # milliseconds, their letters and the ra
 
 def wrong(expected, value):
     """A DbError that says what was expected and shows how what came begins."""
-    try:
-        shown = to_json(value)
-    except (TypeError, ValueError, RecursionError):
-        shown = type(value).__name__
+    if isinstance(value, (dict, list, tuple)):
+        shown = 'an object' if isinstance(value, dict) else 'an array'
+    else:
+        try:
+            shown = to_json(value[:60] if isinstance(value, str) else value)
+        except (TypeError, ValueError):
+            shown = type(value).__name__
     return DbError(f'expected {expected}, got {shown[:60]}')
 
 
@@ -61,8 +64,9 @@ def number(value):
 
 
 def boolean(value):
-    if isinstance(value, (str, int, float)) and (found := BOOLEANS.get(value.lower() if isinstance(value, str) else value)) is not None:
-        return found
+    key = value.lower() if isinstance(value, str) else value
+    if isinstance(key, (str, int, float)) and key in BOOLEANS:
+        return BOOLEANS[key]
     raise wrong('true or false', value)
 
 
@@ -90,8 +94,8 @@ def iso(value):
     global _iso
     last, whole, shown = _iso
     if type(value) is not float or value != last:
-        value = float(seconds(value))
-        second, millis = divmod(round(value * 1000), 1000)
+        moment = value if type(value) is float and 0 < value < LATEST else seconds(value)
+        second, millis = divmod(round(moment * 1000), 1000)
         head = shown[:20] if second == whole else '%04d-%02d-%02dT%02d:%02d:%02d.' % gmtime(second)[:6]
         shown = f'{head}{millis:03}Z'
         _iso = value, second, shown

@@ -3,19 +3,20 @@
     compile('${severity} = {error} and ${count} > {3}')
     compile('${address.zip} in (@{...zips}) or not begins_with(${name}, @{start})', {'zips': ['a', 'b'], 'start': 'x'})
 
-${path} is a field of the item, {value} a number, true, false, null or else text, {"42"} always text (a JSON string), @{name} a
-substitution and @{...name} the items of one that is a list, where a list may stand.
+${path} is a field of the item; {value} a number, true, false, null or else text, {"42"} always text, a JSON string;
+@{name} a substitution, and @{...name} the items of one that is a list, where a list may stand. Words may be capitals.
 
-    any       := all ('or' all)*            all := one ('and' one)*         in capitals, too
+    any       := all ('or' all)*            all := one ('and' one)*
     one       := 'not' one | '(' any ')' | function | operand test
-    test      := ('<' | '<=' | '=' | '<>' | '>=' | '>') operand | 'between' operand 'and' operand | 'in' '(' operand (',' operand)* ')'
+    test      := ('<' | '<=' | '=' | '<>' | '>=' | '>') operand | 'between' operand 'and' operand
+               | 'in' '(' operand (',' operand)* ')'
     operand   := ${path} | {value} | @{name} | 'size' '(' ${path} ')'
     function  := attribute_exists(${path}) | attribute_not_exists(${path}) | attribute_type(${path}, operand)
                | begins_with(${path}, operand) | contains(${path}, operand) | not_contains(${path}, operand)
 
-As in DynamoDB, values of different types, or of fields that are not there, are neither equal nor one less than the other; <>, not and
-not_contains are true where =, what follows and contains are not. Text is ordered by its UTF-8; size is that of text, arrays and
-objects; types are S, N, BOOL, NULL, L and M. Sets are arrays here, and binary is base64 text.
+As in DynamoDB, values of different types, or of fields that are not there, are neither equal nor one less than the
+other; <>, not and not_contains are true where =, what follows and contains are not. Text is ordered by its UTF-8; size
+is that of text, arrays and objects; types are S, N, BOOL, NULL, L and M. Sets are arrays, and binary is base64 text.
 """
 import json
 import operator
@@ -31,8 +32,10 @@ TYPES = {str: 'S', int: 'N', float: 'N', bool: 'BOOL', type(None): 'NULL', list:
 CONSTANTS = {'true': True, 'false': False, 'null': None}
 MISSING = object()
 
-match_token = re.compile(r"""(\s*+)(?:\$\{(?P<field>[^{}]*+)\}|@\{(?P<name>[^{}]*+)\}|\{(?P<value>\s*+"(?:[^"\\]|\\.)*+"\s*+|[^}]*+)\}
+match_token = re.compile(r"""(\s*+)(?:\$\{(?P<field>[^{}]*+)\}|@\{(?P<name>[^{}]*+)\}
+    |\{(?P<value>\s*+"(?:[^"\\]|\\.)*+"\s*+|[^}]*+)\}
     |(?P<word><=|>=|<>|[<=>(),]|\w++)|(?P<end>\Z)|(?P<bad>.))""", re.VERBOSE | re.DOTALL).match
+
 
 
 def same(a, b):
@@ -62,7 +65,8 @@ def _contains(whole, part):
 
 COMPARE = {'=': same, '<>': lambda a, b: not same(a, b), '<': _ordered(operator.lt), '<=': _ordered(operator.le),
            '>=': _ordered(operator.ge), '>': _ordered(operator.gt)}
-PRESENCE = {'attribute_exists': lambda value: value is not MISSING, 'attribute_not_exists': lambda value: value is MISSING}
+PRESENCE = {'attribute_exists': lambda value: value is not MISSING,
+            'attribute_not_exists': lambda value: value is MISSING}
 FUNCTIONS = PRESENCE | {
     'begins_with': lambda value, start: isinstance(value, str) and isinstance(start, str) and value.startswith(start),
     'contains': _contains, 'not_contains': lambda whole, part: not _contains(whole, part),
@@ -225,5 +229,5 @@ class _Parser:
 
 
 def compile(text, substitutions=None):
-    """Return a function that tells of an item whether the expression is true of it. Raises DbError with the column of a fault."""
+    """Return a function that tells whether the expression is true of an item. Raises DbError with a fault's column."""
     return _Parser(text, substitutions or {}).whole()

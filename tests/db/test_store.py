@@ -22,7 +22,8 @@ def path(tmp_path):
 def tables(path):
     made = Store(path, ['gs1'], 'digest')
     yield made
-    made.shut()
+    made.end()
+    made.file.shut()
 
 
 def run(main):

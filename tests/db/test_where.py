@@ -11,7 +11,7 @@ from ioto.db.where import compile
 
 ITEM = {'n': 5, 'f': 1.5, 'one': 1, 's': 'hello', 'empty': '', 't': True, 'no': False, 'null': None, 'list': [1, 'x', True, {'a': 1}], 'o': {'a': 1, 'b': {'c': 'deep'}},
         'number text': '5', 'date': '2024-01-31T12:00:00.000Z', 'uni': 'ä€😀', "it's": 'quoted'}
-SUBSTITUTIONS = {'five': 5, 'text': 'hello', 'list': [1, 5, 'hello'], 'none': [], 'object': {'a': 1}, 'null': None, 'with space': 'hello', 'braces': '}{'}
+SUBSTITUTIONS = {'five': 5, 'text': 'hello', 'list': [1, 5, 'hello'], 'none': [], 'longer': [1, 5, 'hello', 2], 'object': {'a': 1}, 'null': None, 'with space': 'hello', 'braces': '}{'}
 
 
 @pytest.mark.parametrize('text, expected', [
@@ -24,7 +24,7 @@ SUBSTITUTIONS = {'five': 5, 'text': 'hello', 'list': [1, 5, 'hello'], 'none': []
     ('${one} = {true}', False), ('${t} = {1}', False), ('${no} = {0}', False), ('${list[0]} = ${list[2]}', False), ('${o} = @{object}', False), ('${list[3]} = @{object}', True),
     # comparisons
     ('${n} < {6}', True), ('${n} < {5}', False), ('${n} <= {5}', True), ('${n} > {4.9}', True), ('${n} >= {5}', True), ('${n} >= {5.1}', False), ('${n} <> {5}', False), ('${n} <> {6}', True),
-    ('${s} > {hell}', True), ('${s} < {hello!}', True), ('${date} > {2024-01-01}', True), ('${uni} > {z}', True), ('${t} > {false}', False), ('${list} = ${list}', True), ('${list} < ${list}', False),
+    ('${s} > {hell}', True), ('${s} < {hello!}', True), ('${date} > {2024-01-01}', True), ('${uni} > {z}', True), ('${t} > {false}', False), ('${list} = ${list}', True), ('${list} = @{list}', False), ('@{list} = @{longer}', False), ('${list} < ${list}', False),
     # other types and what is not there: false, but for <>
     ('${n} < {x}', False), ('${n} >= {x}', False), ('${s} > {1}', False), ('${n} <> {x}', True), ('${gone} = {1}', False), ('${gone} <> {1}', True), ('${gone} = ${gone}', False), ('${gone} < {1}', False),
     ('${gone} = {null}', False), ('${null} < {1}', False), ('not ${gone} = {1}', True),
