@@ -5,9 +5,10 @@
     page = db.find('Fault', {'severity': 'warn'}, limit=20, where='${count} > {3}')     # page.items, page.next
     await db.flush()                    # what this fiber has changed is on the disk
 
-A schema says what an item is (schema.py), a store keeps its text under its keys and says what a transaction is (store.py).
-Calls never wait and, `flush` and `close` aside, need no scheduler; all come from one thread. Values hold what makes the keys,
-or the key fields themselves. What is returned is the caller's own.
+A schema says what an item is (schema.py); a store keeps its text under its keys, and says what a transaction is
+(store.py). Calls never wait and, `flush` and `close` aside, need no scheduler; all come from one thread. Values hold
+what makes the keys, or the key fields themselves. What is returned is the caller's own. A find costs what it reads:
+whoever has many items gives what makes their keys, or a limit.
 """
 from binascii import a2b_base64, b2a_base64, crc32
 from itertools import islice
@@ -24,6 +25,7 @@ from .store import Store
 from .watchers import EVENTS, Watchers
 
 PATIENCE = 0.25             # seconds that opening may take to build the tables of indexes; the rest is done in a fiber
+NAP = 3600.0                # seconds until items that expire are looked for again, at most, for the clock may be set
 BATCH = 50                  # items that expire, or lines that are imported, in one transaction
 COMMANDS = ('insert', 'modify', 'create', 'update', 'upsert', 'remove')
 
@@ -46,8 +48,9 @@ class Page:
 
 
 class Database:
-    """The database in the file `path`, or ':memory:'. `schema` is a Schema, a dict or a path. Raises DbError, SchemaError.
+    """The database in the file `path`, or ':memory:'. Raises DbError, SchemaError.
 
+    schema      a Schema, a dict or a path
     context     values for the templates of keys, such as deviceId; laid over the schema's own
     flush       seconds until what is committed is forced to the disk
     limit       bytes that the database may have
@@ -109,7 +112,9 @@ class Database:
 
     def _rows(self, model, item, hash, sort):
         """The rows of other tables for an item: its secondary keys, unique values and time to expire."""
-        rows = [('uniques', (f'{model.name}.{field}', value, hash, sort)) for field, value in model.uniques(item).items()]
+        rows = []
+        for field, value in model.uniques(item).items():
+            rows.append(('uniques', (f'{model.name}.{field}', value, hash, sort)))
         for index in model.indexes:
             if index != 'primary':
                 keys = model.keys(item, self._context[model.name], index)
@@ -139,7 +144,7 @@ class Database:
     # Reading
 
     def get(self, model, values, *, index='primary', hidden=False, fields=None):
-        """Return the item with these keys, or None. Where they are not whole, the one item that they find; more are an error.
+        """Return the item with these keys, or None. Where they are not whole, the one that they find; more are refused.
 
         `hidden` fields come too if that is true; `fields` are the names of those that are wanted.
         """
@@ -161,7 +166,8 @@ class Database:
              substitutions=None, hidden=False, fields=None):
         """Return a Page of the items that have these values, in the order of their keys.
 
-        limit       of items in the page; the `next` of a page goes on after it, also where items have come and gone since
+        limit       of items in the page
+        next        that of the page before: goes on after it, also where items have come and gone since
         where       an expression, see where.py; `substitutions` are its values for @{name}
         """
         model, items, last = self._model(model), [], None
@@ -202,7 +208,8 @@ class Database:
         shape = repr((model.name, hash, sort, index, reverse, where, substitutions, checks))
         shape = crc32(shape.encode(errors='replace'))
         after = None if next is None else _after(next, shape, 2 if index == 'primary' else 4)
-        return shape, self._wanted(model, self._store.rows(self._at[model.name], index, hash, sort, reverse, after), checks, test)
+        rows = self._store.rows(self._at[model.name], index, hash, sort, reverse, after)
+        return shape, self._wanted(model, rows, checks, test)
 
     def _wanted(self, model, rows, checks, test):
         for text, *keys in rows:
@@ -217,7 +224,7 @@ class Database:
     # Changing
 
     def create(self, model, values, *, exists=False, hidden=False):
-        """Make an item and return it. Raises DbError where its key is there, or with exists=True is not; None allows both."""
+        """Make an item and return it. Raises DbError where there is one, or for exists=True none; None replaces."""
         model = self.models.get(model) or self._model(model)
         item = model.prepare(values, time(), self._context[model.name])
         hash, sort = self._key(model, item)
@@ -234,7 +241,8 @@ class Database:
 
         upsert      create it where it is not there; exists=None is the same, exists=False demands that it is not
         if_         an expression that the item must meet as it was, else DbError
-        set         {path: value}, such as {'lines[0].text': 'x'}; add: {path: number}; push: {path: [values]}; remove: [paths]
+        set         {path: value}, such as {'lines[0].text': 'x'}
+        add, push   {path: number} and {path: [values]}; remove: [paths]
         """
         model = self.models.get(model) or self._model(model)
         hash, sort = self._key(model, values)
@@ -244,8 +252,8 @@ class Database:
         item = old or model.prepare(values, now, context)
         changes = dict(values) if old else {}
         changes.update(set or {}, **dict.fromkeys(remove))
-        for paths, start, what in (add or {}, 0, 'a number here and to add'), (push or {}, [], 'a list here and to push'):
-            for path, value in paths.items():
+        for paths, start, what in (add, 0, 'a number here and to add'), (push, [], 'a list here and to push'):
+            for path, value in (paths or {}).items():
                 try:
                     changes[path] = start + (json5.get(item, path) or start) + value
                 except TypeError:
@@ -348,13 +356,13 @@ class Database:
     # Who watches
 
     def watch(self, model, function, events=EVENTS, before=False):
-        """Call function(event, model, item, old) for changes of a model, or of all for '*'; None stands for what there is not.
+        """Call function(event, model, item, old) for changes of a model, or of all for '*'; None is what there is not.
 
         events      of create, update, remove and expire, those that are wanted
-        before      call it before the change, which it may refuse by raising DbError; it must not change anything itself
+        before      call it before the change, which it may refuse by raising DbError; it must not make another
 
-        Others are called after the change, or after the batch that it is in. What they change themselves is told when they
-        have returned; an async one is spawned, and what one raises is logged.
+        Others are called after the change, or after the batch that it is in. What they change themselves is told when
+        they have returned; an async one is spawned, and what one raises is logged.
         """
         if model != '*':
             self._model(model)
@@ -375,7 +383,7 @@ class Database:
         if times:
             self._stop()
             self._due, self._kernel = min(times), kernel
-            self._timer = kernel.call_later(max(1.0, self._due - time()), self._expire)
+            self._timer = kernel.call_later(min(max(1.0, self._due - time()), NAP), self._expire)
 
     def _stop(self):
         if self._timer:
@@ -420,7 +428,7 @@ class Database:
     def pending(self, limit=100, after=0):
         """Return [(seq, model, command, key, item)] of changes that the cloud has not acknowledged, oldest first.
 
-        An item has one entry, for its last change: `upsert` with the item as it is stored, or `remove` with it as it was.
+        An item has one entry, for its last change: `upsert` with the item as stored, or `remove` with it as it was.
         """
         found = sorted(row for at in self._areas for row in self._store.run(at, 'pending', after, limit))
         return [(seq, model, command, {name: key for name, key in zip(self._keys, keys) if name}, _parse(text))
@@ -434,14 +442,16 @@ class Database:
                     self._store.run(at, 'forget', seq)
 
     def apply(self, model, command, item):
-        """Store a change that comes from the cloud (insert, modify, upsert or remove, in either case); it is not sent back."""
+        """Store a change that comes from the cloud; it is not sent back. `command`: one of COMMANDS, in either case."""
         model, command = self._model(model), command.lower()
         if command not in COMMANDS:
             raise DbError(f'expected a command of {", ".join(COMMANDS)}; got {command!r}', model.name)
-        return self._remove(model, *self._key(model, item), False) if command == 'remove' else self._take(model, item, False)
+        if command == 'remove':
+            return self._remove(model, *self._key(model, item), False)
+        return self._take(model, item, False)
 
     def _take(self, model, item, send):
-        """Store an item that was stored elsewhere, with its timestamps, and with fields that this schema does not know."""
+        """Store an item of elsewhere, with its timestamps, and with fields that this schema does not know."""
         item = {**item, **model.prepare(item, None, self._context[model.name])}
         keys = self._key(model, item)
         self._put(model, *keys, item, self._load(model, *keys), send=send)
@@ -458,7 +468,7 @@ class Database:
         return count
 
     def import_(self, file):
-        """Store the items of such lines, over those that are there, and return how many. Raises DbError with the line's number."""
+        """Store the items of such lines, over those that are there, and return how many. Raises DbError."""
         count, lines = 0, iter(file)
         while chunk := list(islice(lines, BATCH)):
             with self.batch():

@@ -4,10 +4,10 @@
     index …     one for each secondary index    uniques     values that only one item may have
     expires     (time, hash, sort)              meta        the schema that the tables are for
 
-Transactions: in a running scheduler the changes of a turn, at most TURN, are one, committed when the turn ends and before anything
-that was posted leaves; that costs a tenth of the bytes that a commit for each would. Without a scheduler each change is one. A
-`batch` is one, committed where it ends. If SQLite cannot commit (a full disk), the transaction is undone, the error is logged and the next
-`flush` raises it. runtime/sqlite.py has what happens to the disk; a SIGKILL loses nothing that was committed.
+Transactions: in a running scheduler the changes of a turn, at most TURN, are one, committed when the turn ends and
+before anything that was posted leaves. Without a scheduler each change is one. A batch is one, committed where it ends.
+If SQLite cannot commit (a full disk), the transaction is undone, the error is logged and `flush` raises it. A SIGKILL
+loses nothing that was committed; what reaches the disk is in runtime/sqlite.py.
 
 Models that stay in memory have the same tables in a database ':memory:' that is attached as `mem`.
 """
@@ -24,7 +24,7 @@ TURN = 64               # changes of one turn that are one commit
 PAGE = 2048             # bytes of a page: few are written for a small item, and a larger one is not torn into chains
 CACHE = 1024            # KB of pages in memory, at most
 WAL = 1 << 20           # bytes of the WAL that are copied into the database together
-MOST = 8 << 20          # and those for which commits wait, some 0.1 s for a slow SD card: rarely, even with 1,000 a second
+MOST = 8 << 20          # and those for which commits wait, 0.1 s for a slow SD card; rarely, even at 1,000 a second
 CHECKED = 1 << 20       # bytes of a database that is checked as a whole when it is opened
 STEP = 50               # items for which one step builds the tables of indexes
 VERSION = 1
@@ -34,19 +34,21 @@ TABLES = {              # name: its columns, the first of which are its key, and
     'items': ('hash sort item', 2), 'meta': ('name value', 1), 'uniques': ('name value hash sort', 2),
     'expires': ('time hash sort', 3)}
 INDEX = 'hash sort phash psort', 4
-OUTBOX = 'CREATE TABLE IF NOT EXISTS {at}.outbox (seq INTEGER PRIMARY KEY, model, cmd, hash, sort, item, UNIQUE (hash, sort))'
+OUTBOX = 'seq INTEGER PRIMARY KEY, model, cmd, hash, sort, item, UNIQUE (hash, sort)'
+FAULTS = sqlite.sqlite3.Error, OverflowError, UnicodeError      # also for keys that SQLite cannot hold
 log = Log('db')
 
 
 class Area:
-    """The tables of a file (`main`) or in memory (`mem`), and the statements: fixed texts, which sqlite3 keeps prepared."""
+    """The tables of a file (`main`) or in memory (`mem`), and statements: fixed texts, which sqlite3 keeps prepared."""
 
     def __init__(self, at, indexes):
-        self.at, self.create, self.put, self.drop = at, [OUTBOX.format(at=at)], {}, {}
+        self.at, self.put, self.drop = at, {}, {}
+        self.create = [f'CREATE TABLE IF NOT EXISTS {at}.outbox ({OUTBOX})']
         for table, (columns, keys) in {**TABLES, **{f'index {name}': INDEX for name in indexes}}.items():
             names, name = columns.split(), f'{at}."{table}"'
-            self.create.append(f'CREATE TABLE IF NOT EXISTS {name} ({", ".join(names)}, PRIMARY KEY ({", ".join(names[:keys])})) '
-                               'WITHOUT ROWID')
+            key = f'PRIMARY KEY ({", ".join(names[:keys])})'
+            self.create.append(f'CREATE TABLE IF NOT EXISTS {name} ({", ".join(names)}, {key}) WITHOUT ROWID')
             self.put[table] = f'INSERT OR REPLACE INTO {name} VALUES ({", ".join("?" * len(names))})'
             self.drop[table] = f'DELETE FROM {name} WHERE {" AND ".join(f"{column} = ?" for column in names)}'
         self.get = f'SELECT item FROM {at}.items WHERE {KEYED}'
@@ -57,8 +59,9 @@ class Area:
         self.forget = f'DELETE FROM {at}.outbox WHERE seq = ?'
         self.holder = f'SELECT hash, sort FROM {at}.uniques WHERE name = ? AND value = ?'
         self.due = f'SELECT time, hash, sort FROM {at}.expires ORDER BY time LIMIT ?'
-        self.pending = (f'SELECT seq, model, cmd, o.hash, o.sort, coalesce(o.item, i.item) FROM {at}.outbox o '
-                        f'LEFT JOIN {at}.items i ON i.hash = o.hash AND i.sort = o.sort WHERE seq > ? ORDER BY seq LIMIT ?')
+        self.pending = ('SELECT seq, model, cmd, o.hash, o.sort, coalesce(o.item, i.item) '
+                        f'FROM {at}.outbox o LEFT JOIN {at}.items i ON i.hash = o.hash AND i.sort = o.sort '
+                        'WHERE seq > ? ORDER BY seq LIMIT ?')
 
     def select(self, index, conditions, reverse):
         """Reads (item, hash, sort) or, by an index, (item, hash, sort, primary hash, primary sort), in order."""
@@ -72,9 +75,12 @@ class Area:
 
 
 class Store:
-    """The tables in the file `path`, or ':memory:'. `digest` changes when index tables have to be built again. Raises DbError.
+    """The tables in the file `path`, or ':memory:'. Raises DbError.
 
-    `indexes`: names of the secondary ones; `sync`: seconds until a commit is forced to the disk; `limit`: bytes of the database.
+    indexes     names of the secondary ones
+    digest      changes when the tables of indexes have to be built again
+    sync        seconds until a commit is forced to the disk
+    limit       bytes of the database
     """
 
     opened = reading = posted = torn = False
@@ -85,8 +91,8 @@ class Store:
         self.indexes, self.digest, self.limit = indexes, digest, limit
         self.areas = {at: Area(at, indexes) for at in ('main', 'mem')}
         self.building = None            # the key after which index tables are to be built
-        self.lost = {}                  # fiber: why what it had changed could not be committed; None: for who asks first
-        self.writers = set()
+        self.lost = {}                  # fiber: why what it had changed is lost; None: for who asks first
+        self.writers = set()            # fibers that have part in what is open
         try:
             if path == ':memory:':
                 self.file = sqlite.Memory(self._setup)
@@ -129,7 +135,7 @@ class Store:
             run(f'PRAGMA max_page_count = {self.pages + remove * (self.pages // 16 + 16)}')
 
     def _check(self, run, size):
-        """Raise ValueError, or sqlite3's errors, for a damaged file; a large one is read through only where damage was met before."""
+        """Raise ValueError, or sqlite3's errors, for a damaged file; a large one is checked if damage was met."""
         marked = os.path.exists(self.marker)
         if size <= CHECKED or marked:
             found = run('PRAGMA quick_check(1)').fetchone()[0]
@@ -146,7 +152,7 @@ class Store:
     # Transactions
 
     def _fault(self, error, torn=False):
-        """The DbError for an error of SQLite. A transaction that is `torn`, or that SQLite has ended, is undone as a whole."""
+        """The DbError for an error of SQLite. A transaction that is `torn`, or that SQLite has ended, is undone."""
         if getattr(error, 'sqlite_errorcode', 0) & 0xff in sqlite.UNFIT and self.file.path != ':memory:':
             log.error(f'{self.file.path} is damaged, and is set aside at the next start: {error}')
             os.close(os.open(self.marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -253,7 +259,7 @@ class Store:
     def _run(self, statement, values=()):
         try:
             return self.execute(statement, values).fetchall()
-        except sqlite.sqlite3.Error as error:
+        except FAULTS as error:
             raise self._fault(error) from None
 
     async def flush(self):
@@ -275,7 +281,7 @@ class Store:
     # Items
 
     def get(self, at, hash, sort):
-        """The text of one item, or None. From the second in a turn on they share a transaction, which saves SQLite its locks."""
+        """The text of one item, or None. From the second in a turn on they share a transaction, which saves locking."""
         kernel = local.kernel
         try:
             if kernel is not None and not self.opened:
@@ -286,14 +292,15 @@ class Store:
                     self.reading = True
                     self._post(kernel)
             found = self.execute(self.areas[at].get, (hash, sort)).fetchone()
-        except sqlite.sqlite3.Error as error:
+        except FAULTS as error:
             raise self._fault(error) from None
         return found and found[0]
 
     def change(self, at, hash, sort, text, new=False, links=(), gone=(), note=None):
         """Put the text of an item, or remove it where that is None; False where a new one is there already.
 
-        `links` are rows for other tables as (table, values), `gone` those that it had; `note` is for the outbox: (model, command).
+        links       rows for other tables as (table, values); gone: those that it had
+        note        for the outbox: (model, command)
         """
         area, run, torn = self.areas[at], self.execute, False
         self._begin()
@@ -321,7 +328,7 @@ class Store:
             if note:
                 self.seq += 1
                 run(area.note, (self.seq, *note, hash, sort, *item))
-        except sqlite.sqlite3.Error as error:
+        except FAULTS as error:
             raise self._fault(error, torn) from None
         finally:
             if not self.posted and not self.depth:
@@ -329,7 +336,7 @@ class Store:
         return True
 
     def rows(self, at, index, hash, sort, reverse=False, after=None):
-        """Yield (item, hash, sort) or, by an index, (item, hash, sort, primary hash, primary sort), in the order of the keys.
+        """Yield (item, hash, sort) or, by an index, (item, hash, sort, primary hash, primary sort), in order.
 
         A key is a value, Prefix or None for any; `after` is where to go on: the keys of the last row.
         """
@@ -356,7 +363,7 @@ class Store:
             values += after
         try:
             yield from self.execute(self.areas[at].select(index, conditions, reverse), values)
-        except sqlite.sqlite3.Error as error:
+        except FAULTS as error:
             raise self._fault(error) from None
 
     def run(self, at, statement, *values):
@@ -368,7 +375,10 @@ class Store:
         self._run(self.areas[at].drop[table], row)
 
     def build(self, link):
-        """Do one step of building the tables of indexes: `link(text)` gives an item's rows. Returns whether there is more to do."""
+        """Do one step of building the tables of indexes, and return whether there is more to do.
+
+        link(hash, sort, text) gives the rows of an item.
+        """
         if self.building is not None:
             after = json5.parse(self.building)
             where = ' WHERE (hash, sort) > (?, ?)' if after else ''
@@ -386,7 +396,8 @@ class Store:
     @property
     def size(self):
         """Bytes of the database that are in use, and bytes of the file."""
-        total, free, size = (self._run(f'PRAGMA {name}')[0][0] for name in ('page_count', 'freelist_count', 'page_size'))
+        names = 'page_count', 'freelist_count', 'page_size'
+        total, free, size = (self._run(f'PRAGMA {name}')[0][0] for name in names)
         return (total - free) * size, total * size
 
     def vacuum(self):

@@ -1,7 +1,7 @@
 """Who is asked before a change, and who is told after it.
 
-Who is asked may refuse by raising DbError, and must not change anything itself. Who is told hears of each change when it
-is made, of those in a batch when that is committed, in order; what is changed by one that is told is told when it has
+Who is asked may refuse by raising DbError, and must not change anything itself. Who is told hears of each change when
+it is made, of those in a batch when that is committed, in order; what one changes that is told is told when it has
 returned, so none is ever called within itself. The signal db:change(event, model, item) tells the same.
 """
 from collections import deque

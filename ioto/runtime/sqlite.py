@@ -6,10 +6,11 @@ the WAL to the disk in a helper thread. Its frames have running checksums, so a 
 commits, with all that was forced.
 
 A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files
-in the order that SQLite demands, while commits go on (PASSIVE); again, up to PASSES times, until none has come meanwhile. Then
-the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most` bytes, commits are
-excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a commit waits. The WAL is cut,
-not restarted, because a restart by a connection that forces nothing could leave frames of two ages on the disk.
+in the order that SQLite demands, while commits go on (PASSIVE); up to PASSES times, until none has come meanwhile.
+Then the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most` bytes,
+commits are excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a commit
+waits. The WAL is cut, not restarted, for a restart by a connection that forces nothing could leave frames of two ages
+on the disk.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).

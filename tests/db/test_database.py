@@ -239,6 +239,10 @@ def test_keys_may_be_numbers_and_there_may_be_no_sort_key(path):
     page = db.find('A', limit=2)
     assert [item['n'] for item in db.find('A', next=page.next)] == [9, 10]
     assert db.get('A', {'n': 9.0})['text'] == '9'
+    for call in (db.get, db.create, db.find, db.remove):
+        with pytest.raises(DbError, match='too large'):
+            call('A', {'n': 1 << 64})
+    assert db.count('A') == 4
     db.shut()
 
 

@@ -1,5 +1,6 @@
 """The tables: what one transaction is, in which order rows come, and how tables of indexes are built again."""
 
+import os
 import random
 import sqlite3
 import time
@@ -272,6 +273,45 @@ def test_a_long_building_goes_on_in_steps_also_after_a_stop(path, monkeypatch):
         assert found == [item['id'] for item in db.find('A', where=f'${{kind}} = {{{kind}}}')] != []
     assert not db.check()
     db.shut()
+
+
+@pytest.mark.parametrize('changes', [1, 200])
+def test_the_wal_of_a_writer_that_never_pauses_stays_bounded(path, monkeypatch, changes):
+    monkeypatch.setattr(store, 'WAL', 50_000)
+    monkeypatch.setattr(store, 'MOST', 200_000)
+    sizes = []
+
+    async def main():
+        tables = Store(path, ['gs1'], 'digest')
+        n = 0
+        while n < 20_000 and len(sizes) < 4000:
+            for _ in range(changes):
+                n += 1
+                tables.change('main', 'h', n, 'x' * 100, True)
+            await runtime.sleep(0)
+            sizes.append(os.path.getsize(f'{path}-wal'))
+        tables.end()
+        await tables.file.close()
+    run(main)
+    assert max(sizes) < 3_000_000 and sum(a > b for a, b in zip(sizes, sizes[1:])) > 2
+
+
+def test_gets_of_a_turn_share_a_transaction_that_ends_with_it(path, tables):
+    async def main():
+        put(tables, 1)
+        await runtime.sleep(0)
+        for _ in range(3):
+            assert tables.get('main', 'h', 1) == '"1"'
+        assert tables.connection.in_transaction
+        put(tables, 2)
+        assert tables.get('main', 'h', 2) == '"2"'
+        await runtime.sleep(0)
+        assert not tables.connection.in_transaction and seen(path) == [1, 2]
+        for _ in range(3):
+            tables.get('main', 'h', 1)
+        await tables.flush()
+        assert not tables.connection.in_transaction
+    run(main)
 
 
 def test_the_cache_is_bounded(tables):

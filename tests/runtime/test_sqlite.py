@@ -515,3 +515,35 @@ def test_without_sqlite3_it_names_the_package():
     program = f"import sys; sys.path.insert(0, {TREE!r}); sys.modules['sqlite3'] = None; import ioto.runtime.sqlite"
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=PATIENCE)
     assert 'opkg install python3-sqlite3' in done.stderr.splitlines()[-1]
+
+
+def test_a_wal_is_cut_without_a_wait_where_there_is_a_moment_without_commits(tmp_path):
+    path = tmp_path / 'x.db'
+
+    async def main():
+        file = File(path, setup, limit=30_000, most=1 << 30)
+        number = 0
+        while not file.copying:
+            put(file, number, 'x' * (number % 700))
+            number += 1
+        while file.copying:
+            assert not file.held
+            await runtime.sleep(0.01)
+        assert os.path.getsize(f'{path}-wal') == 0
+        await file.close()
+        assert numbers(path) == list(range(number))
+    run(main)
+
+
+def test_a_file_in_memory(tmp_path):
+    async def main():
+        file = sqlite.Memory(setup)
+        put(file, 0, 'x')
+        with pytest.raises(ZeroDivisionError), file as connection:
+            connection.execute('DELETE FROM line')
+            1 / 0
+        await file.durable()
+        assert file.connection.execute('SELECT text FROM line').fetchall() == [('x',)]
+        await file.close()
+        await file.close()
+    run(main)
