@@ -9,6 +9,9 @@ before anything that was posted leaves. Without a scheduler each change is one. 
 If SQLite cannot commit (a full disk), the transaction is undone, the error is logged and `flush` raises it. A SIGKILL
 loses nothing that was committed; what reaches the disk is in runtime/sqlite.py.
 
+Flash: a new item of 200 bytes makes 0.9 KB of writing where 64 are one commit, 4.6 KB alone; with an index, a unique value
+and the outbox 2.2 and 16 KB. That is the WAL, by whole pages, and each page once more for each WAL.
+
 Models that stay in memory have the same tables in a database ':memory:' that is attached as `mem`.
 """
 import os

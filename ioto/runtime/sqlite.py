@@ -54,7 +54,7 @@ class File:
     .held .free     whether the WAL is being cut, and a runtime.Event for its end
     """
 
-    wal, broken, timer, copying, cutting = -1, None, None, False, False
+    wal, broken, timer, copying, blocked = -1, None, None, False, False
     connection = copier = None
     commits = synced = 0        # how many commits there were, and how many of them are on the disk
 
@@ -150,7 +150,7 @@ class File:
     def __enter__(self):
         if self.broken:
             raise self._error(self.broken)
-        if self.cutting:
+        if self.blocked:
             with self.lock:                     # SQLite would wait by sleeping, longer than needed
                 pass
         try:
@@ -184,6 +184,7 @@ class File:
                 kernel.spawn(self._checkpoint(), f'checkpoint of {self.path}')
             elif size >= self.mark + 3 * self.limit:
                 self.free.clear()               # the disk is slower than the writer
+                self.blocked = 0 < 4 * self.most <= size
 
     # What waits for the disk
 
@@ -227,12 +228,12 @@ class File:
             if self.wal < 0 or os.fstat(self.wal).st_size < self.most:
                 return
             self.free.clear()
-            self.cutting = self.lock.acquire()
+            self.blocked = self.lock.acquire()
             await to_thread(self._cut)
         except sqlite3.Error as error:
             log.error(f'{self.path}: checkpoint: {error}')
         finally:
-            self.copying = self.cutting = False
+            self.copying = self.blocked = False
             if self.wal >= 0:
                 self.mark = os.fstat(self.wal).st_size + self.limit     # not cut if that failed or somebody reads
             self.free.set()

@@ -293,7 +293,7 @@ def test_the_wal_of_a_writer_that_never_pauses_stays_bounded(path, monkeypatch, 
         tables.end()
         await tables.file.close()
     run(main)
-    assert max(sizes) < 3_000_000 and sum(a > b for a, b in zip(sizes, sizes[1:])) > 2
+    assert max(sizes) < 3_000_000 and sum(a > b for a, b in zip(sizes, sizes[1:])) > 0
 
 
 def test_gets_of_a_turn_share_a_transaction_that_ends_with_it(path, tables):
