@@ -17,7 +17,7 @@ from tests.child import PATIENCE, TREE, Child, get, write
 LACKING = ('asyncio ctypes curses dbm decimal doctest email logging lzma multiprocessing pydoc readline sqlite3 ssl '
            'unicodedata unittest urllib uuid venv xml xmlrpc http mimetypes tkinter idlelib lib2to3 ensurepip '
            'distutils _ssl _hashlib _asyncio _ctypes _curses _dbm _gdbm _decimal _lzma _multiprocessing _sqlite3 _uuid '
-           '_elementtree pyexpat bz2 _bz2').split()
+           '_elementtree pyexpat').split()
 HEAVY = ('argparse', 'dataclasses', 'inspect', 'typing', 'datetime', 'ssl', 'sqlite3', 'random', 'tempfile', 'shutil',
          'difflib', 'importlib.util', 'traceback', 'pathlib')
 

@@ -1,6 +1,7 @@
 """tools/package.py: what it takes out of a source, what stays, and that an archive runs alone on a board."""
 
 import ast
+import bz2
 import io
 import json
 import os
@@ -39,7 +40,7 @@ def contents(data):
     with zipfile.ZipFile(io.BytesIO(data)) as opened:
         assert opened.testzip() is None
         for name in opened.namelist():
-            text = opened.read(name).decode()
+            text = (bz2.decompress if name == 'ioto/modules' else bytes)(opened.read(name)).decode()
             found |= {name: text} if name != 'ioto/modules' else dict(each.split('\n', 1) for each in text.split('\0')[1:])
     return found
 
