@@ -1,8 +1,8 @@
 """The cookies of a client (RFC 6265): stored by domain, path and name, and sent where they belong.
 
 Refused: cookies for a domain that is not the server's own or above it, for a top-level domain or an address, Secure
-ones that did not come over TLS, and names with __Secure- or __Host- that do not keep that promise (RFC 6265bis
-§4.1.3). Bounded: the one that was stored first goes.
+ones that did not come over TLS, others that would stand in for those, and names with __Secure- or __Host- that do not
+keep that promise (RFC 6265bis §4.1.3, §5.7). Bounded: the one that was stored first goes.
 """
 
 import re
@@ -55,6 +55,9 @@ class Jar:
         if secure and not url.secure or name.lower().startswith('__secure-') and not secure:
             return
         if name.lower().startswith('__host-') and not (secure and exact and path == '/'):
+            return
+        if not url.secure and any(other == name and old[2] and (domain == its or within(domain, its) or within(its, domain))
+                                  for (its, _, other), old in self.cookies.items()):
             return
         expiry = self._expiry(attributes)
         key = domain, path, name

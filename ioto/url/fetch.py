@@ -60,6 +60,7 @@ class Fetch:
         self.tried = {}             # status -> challenges met at this place
         self.times = client.times if timeout is None else client.times_of(timeout)
         self.connection = self.decoder = self.coding = None
+        self.lost = False           # the rest of the body
         try:
             self.url = parse_url(target) if isinstance(target, str) else target
             if query:
@@ -216,6 +217,8 @@ class Fetch:
                 if decoder is None:
                     coding.finish()
             if decoder is None:
+                if self.lost:
+                    raise ProtocolError('the rest of the body is lost, as its connection has been closed', self.url.place)
                 return b''
             connection = self.connection
             data = await connection.receive(self.times['idle'])
@@ -308,6 +311,7 @@ class Fetch:
         except ParseError:
             return
         if decoder.done:
+            self.lost = True
             connection.data = decoder.rest
             self._complete()
 
@@ -325,6 +329,7 @@ class Fetch:
 
     def _close(self):
         connection, self.connection = self.connection, None
+        self.lost = self.lost or self.decoder is not None
         self.decoder = None
         if connection is not None:
             self.client.pool.drop(connection)

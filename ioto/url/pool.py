@@ -70,12 +70,15 @@ class Pool:
 
     def leave(self, key):
         """Give a place back."""
+        self._leave(key)
+        if self.waiting:
+            self._hand_on()
+
+    def _leave(self, key):
         self.count -= 1
         self.counts[key] -= 1
         if not self.counts[key]:
             del self.counts[key]
-        if self.waiting:
-            self._hand_on()
 
     def close(self):
         """Close what is idle, now and from now on."""
@@ -107,8 +110,7 @@ class Pool:
             oldest = min((idle[0] for idle in self.idle.values()), key=lambda connection: connection.since)
             self._forget(oldest)
             oldest.close()
-            self.count -= 1
-            self.counts[oldest.key] -= 1
+            self._leave(oldest.key)
         self.count += 1
         self.counts[key] = self.counts.get(key, 0) + 1
         return True

@@ -1,5 +1,6 @@
 """One fetch: what is sent, what is read, and what becomes of the connection."""
 
+import builtins
 import io
 import os
 
@@ -59,6 +60,19 @@ def test_fields_of_the_client_are_sent_with_each_request():
 def test_nothing_can_inject_a_line(options):
     with pytest.raises(UrlError):
         sent(**options)
+
+
+def test_the_framing_is_that_of_the_body_whatever_the_fields_say():
+    script = Script(lambda asked: OK)
+
+    async def main(client, base):
+        for body in (None, b'body'):
+            async with client.fetch('PUT', base, body, headers={'Content-Length': 9, 'Transfer-Encoding': 'chunked'}):
+                pass
+            await client.get(base)
+    serve(main, script, headers={'content-length': 5, 'Transfer-Encoding': 'chunked'})
+    assert [asked.fields.get('content-length') for asked in script.asked] == ['0', None, '4', None]
+    assert not [asked for asked in script.asked if 'transfer-encoding' in asked.fields]
 
 
 def test_a_bad_default_field_is_refused_at_once():
@@ -357,7 +371,7 @@ class Consent:
             await stream.write(OK)
 
 
-@pytest.mark.parametrize('first', [b'HTTP/1.1 100 Continue\r\n\r\n', b'', b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n'])
+@pytest.mark.parametrize('first', [b'HTTP/1.1 103 X\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n', b'', b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n'])
 def test_a_body_waits_for_100_but_not_for_ever(first):
     server = Consent(first)
 
@@ -369,7 +383,7 @@ def test_a_body_waits_for_100_but_not_for_ever(first):
 
 
 def test_a_refusal_spares_the_body():
-    server = Consent(answer(403))
+    server = Consent(b'HTTP/1.1 103 Early\r\n\r\n' + answer(403))
 
     async def main(client, base):
         async with client.fetch('PUT', base, b'body', expect=True) as up:
@@ -440,6 +454,43 @@ def test_a_body_left_unread_closes_the_connection_unless_it_is_there():
             assert client.pool.count == left
     serve(main, script)
     assert [asked.connection for asked in script.asked] == [1, 1, 1]
+
+
+@pytest.mark.parametrize('data', [OK, OK[:-1], OK.replace(b'OK\r\n', b'OK\r\nContent-Encoding: gzip\r\n')])
+def test_what_is_left_unread_or_lost_is_no_end(data):
+    async def main(client, base):
+        async with client.fetch('GET', base) as up:
+            if data != OK:
+                with pytest.raises(builtins.TimeoutError if len(data) < len(OK) else ProtocolError):
+                    async with runtime.timeout(.05):
+                        await up.read()
+        with pytest.raises(ProtocolError):
+            await up.read()
+    serve(main, Script(lambda asked: data))
+
+
+def test_who_reads_slowly_while_the_body_goes_out_is_not_late():
+    async def echo(stream):
+        asked = await read_request(stream, body=False)
+        await stream.write(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na')
+        await read_body(stream, asked)
+        sent.set()
+        await stream.write(b'b')
+        await stream.read()
+
+    async def body():
+        await begun.wait()
+        yield b'x'
+
+    async def main(client, base):
+        async with client.fetch('PUT', base, body(), timeout={'first': .1, 'idle': .1}) as up:
+            assert await up.__anext__() == b'a'
+            begun.set()
+            await sent.wait()
+            await runtime.sleep(.2)
+            assert await up.read() == b'b'
+    begun, sent = runtime.Event(), runtime.Event()
+    serve(main, echo)
 
 
 def test_what_follows_an_answer_is_no_answer_to_the_next_request():

@@ -15,7 +15,7 @@ import pytest
 from ioto import runtime
 from ioto.http.multipart import Multipart, Part
 from ioto.runtime.tls import server_context
-from ioto.url.form import Form
+from ioto.url import Form
 from ioto.web import Server
 from tests.child import PATIENCE, TREE
 from tests.url import peer

@@ -93,7 +93,7 @@ def test_an_idle_connection_gives_way_to_another_host():
         async with await runtime.listen('127.0.0.1:0', script) as other:
             for where in (base, f'http://127.0.0.1:{other.port}', base):
                 assert await client.get(where) == 'ok'
-                assert client.pool.count == 1
+                assert client.pool.count == 1 and list(client.pool.counts.values()) == [1]
     serve(main, script, connections=1)
     assert script.connections == 3
 
