@@ -1,8 +1,8 @@
 """`python3 -m ioto.url`, as a child: what goes where, and the exit status."""
 
 import hashlib
-import json
 import io
+import json
 import os
 import pty
 import random
