@@ -14,7 +14,7 @@ GZIP = 31               # window bits of zlib with the wrapping of gzip
 
 
 class Decoder:
-    """One coding. `feed` takes bytes (may raise TooLarge), `read` gives pieces until it returns b'', `finish` is for the end of the body."""
+    """One coding. `feed` takes bytes, `read` gives pieces until it returns b'', `finish` is for the end of the body."""
 
     def __init__(self, coding, limit):
         self.gzip = coding != 'deflate'
@@ -25,6 +25,7 @@ class Decoder:
         self.begun = self.more = False
 
     def feed(self, data):
+        """Raises TooLarge."""
         self.held += data
         self.room -= len(data)
         if self.room < 0:

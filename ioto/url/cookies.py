@@ -56,9 +56,9 @@ class Jar:
             return
         if name.lower().startswith('__host-') and not (secure and exact and path == '/'):
             return
-        if not url.secure and any(other == name and old[2] and (domain == its or within(domain, its) or within(its, domain))
-                                  for (its, _, other), old in self.cookies.items()):
-            return
+        for (its, _, other), old in self.cookies.items():
+            if not url.secure and old[2] and other == name and (domain == its or within(domain, its) or within(its, domain)):
+                return
         expiry = self._expiry(attributes)
         key = domain, path, name
         self.cookies.pop(key, None)

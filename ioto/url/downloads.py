@@ -1,8 +1,8 @@
 """Downloads: the body of an answer as a file that is there only when it is whole.
 
 The bytes go to `path`.part, written in helper threads in large pieces, which is forced to the disk and renamed when all
-have come. `path`.part.json says of which version they are: by a strong ETag, else a strong Last-Modified. After a cut, or a
-status that passes such as 503, or in a later call, also when the process was killed, the rest is asked for with Range
+have come. `path`.part.json says of which version they are: by a strong ETag, else a strong Last-Modified. After a cut
+or a passing status such as 503, or in a later call, also when the process was killed, the rest is asked for with Range
 and If-Range (RFC 9110 §13.1.5 and §14); another version, or a server without ranges or such a validator, has all begin
 anew. What was written before a restart of the system may not have reached the disk: it counts only where a checksum
 proves the whole.

@@ -218,7 +218,7 @@ class Fetch:
                     coding.finish()
             if decoder is None:
                 if self.lost:
-                    raise ProtocolError('the rest of the body is lost, as its connection has been closed', self.url.place)
+                    raise ProtocolError('the rest of the body went with its connection', self.url.place)
                 return b''
             connection = self.connection
             data = await connection.receive(self.times['idle'])

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -352,6 +353,22 @@ def test_what_cannot_be_written_is_an_os_error(tmp_path):
             await client.download(base + '/x', tmp_path / 'got')
     serve(main, Source())
     assert names(tmp_path) == ['got.part']
+
+
+def test_a_full_disk_keeps_what_came(tmp_path):
+    async def main(client, base):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
+        try:
+            with pytest.raises(OSError, match='large'):
+                await client.download(base + '/x', tmp_path / 'got')
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert names(tmp_path) == BOTH and os.path.getsize(tmp_path / 'got.part') == 150_000
+        await client.download(base + '/x', tmp_path / 'got', checksum=SHA)
+    source = Source()
+    serve(main, source)
+    assert ranges(source) == [None, 'bytes=150000-'] and names(tmp_path) == ['got']
 
 
 def test_one_download_at_a_time_for_a_file(tmp_path):

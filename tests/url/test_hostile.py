@@ -262,6 +262,12 @@ def test_a_bad_certificate_is_a_tls_error_that_says_why(bad_certs, what, why):
     serve(trusting, script, tls=server_context(str(certificate), str(key)), verify=False)
 
 
+def test_a_name_may_end_in_a_dot(bad_certs):
+    async def main(client, base):
+        assert await client.get(base.replace('127.0.0.1', 'localhost.')) == 'ok'
+    serve(main, Script(lambda asked: OK), tls=server_context(*map(str, bad_certs['good'])), authority=str(bad_certs['ca']))
+
+
 def test_an_authority_that_is_not_known_is_a_tls_error(bad_certs):
     async def main(client, base):
         with pytest.raises(TlsError, match='certificate'):
