@@ -172,6 +172,8 @@ class Fetch:
             fields['content-length'] = 'Content-Length', '0'
         if self.expect and payload is not None:
             fields['expect'] = 'Expect', '100-continue'
+        if not self.decode or any(name.lower() == 'range' for name, _ in self.own):
+            fields.pop('accept-encoding', None)
         for name, value in self.own:
             low = name.lower()
             if low == 'content-length' and payload is not None and payload.length is None and value is not None:
@@ -185,10 +187,6 @@ class Fetch:
                 fields.pop(low, None)
             else:
                 fields[low] = name, str(value)
-            if low == 'range':
-                fields.pop('accept-encoding', None)
-        if not self.decode:
-            fields.pop('accept-encoding', None)
         self.keep = 'close' not in tokens(fields.get('connection', ('', ''))[1])
         return list(fields.values())
 

@@ -37,6 +37,8 @@ def test_fields_of_the_request_replace_the_default_ones_in_any_case():
     assert asked.fields['host'] == 'other'
     assert 'accept-encoding' not in sent(decode=False).fields
     assert 'accept-encoding' not in sent(headers=[('Range', 'bytes=1-')]).fields
+    for options in ({}, {'decode': False}):
+        assert sent(headers={'accept-encoding': 'gzip', 'Range': 'bytes=1-'}, **options).fields['accept-encoding'] == 'gzip'
 
 
 def test_fields_of_the_client_are_sent_with_each_request():
