@@ -55,6 +55,8 @@ class Pool:
         for waiter in self.waiting:
             if waiter[0] == key:
                 return self._serve(waiter, connection)
+            if self.counts.get(waiter[0], 0) < self.per_host:
+                return self.drop(connection)    # who came before waits only because all places are taken
         connection.since = monotonic()
         self.idle.setdefault(key, []).append(connection)
         if self.waiting:

@@ -86,6 +86,23 @@ def test_who_waits_in_vain_leaves_the_line():
     serve(main, silent, per_host=1)
 
 
+def test_who_waits_for_another_host_is_served_in_turn():
+    script = Script(lambda asked: OK)
+    done = []
+
+    async def main(client, base):
+        async def get(where):
+            done.append((await client.get(where), where))
+        async with await runtime.listen('127.0.0.1:0', script) as server:
+            other = f'http://127.0.0.1:{server.port}'
+            order = [base, base, other, base, base]
+            async with runtime.TaskGroup() as group:
+                for where in order:
+                    group.spawn(get(where))
+        assert done == [('ok', where) for where in order]
+    serve(main, script, connections=1)
+
+
 def test_an_idle_connection_gives_way_to_another_host():
     script = Script(lambda asked: OK)
 
