@@ -12,6 +12,7 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 from .. import version
+from ..http.fields import tokens
 from ..http.head import encode_field
 from ..runtime import dial
 from ..runtime.fiber import kernel
@@ -58,6 +59,7 @@ class Client:
             self.ready = b''.join([encode_field(name, value) for name, value in self.fields.values()]) + b'\r\n'
         except ValueError as error:
             raise UrlError(str(error)) from None
+        self.keep = 'close' not in tokens(self.fields.get('connection', ('', ''))[1])
         self.tls = tls
         self.trust = authority, certificate, key, verify
         self.cookies = () if cookies else None

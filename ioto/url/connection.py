@@ -1,7 +1,7 @@
 """One connection to a server or proxy: a request out, the head and the bytes of its answer in (RFC 9112 §9).
 
 What is small leaves with the head in one send. A larger body is sent by a fiber of its own while the answer is
-awaited, so that an answer which comes early is read and ends the sending, and bytes can flow both ways.
+awaited, so that an early answer is read, ends the sending where it is no 2xx, and bytes can flow both ways.
 
 One deadline stands over each wait (head, next bytes, sending) and over the whole exchange; when it is met the socket
 is closed, and the fiber that waits on it finds `late`, the phase that took too long.

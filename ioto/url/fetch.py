@@ -134,6 +134,8 @@ class Fetch:
         else:
             self.decoder = None
             if self.status != 101:
+                if connection.sender is not None:
+                    await self._settle()
                 self._complete()
             return
         if self.decode and (coding := fields.get('content-encoding')):
@@ -146,7 +148,7 @@ class Fetch:
 
     def _head(self):
         client, url, payload = self.client, self.url, self.payload
-        self.keep = True
+        self.keep = client.keep
         try:
             credentials = client.credentials(self)
             if not self.own and payload is None and not credentials and self.decode and not self.expect:
@@ -235,6 +237,8 @@ class Fetch:
                 self.trailers = decoder.trailers
                 connection.data = decoder.rest
                 self.decoder = None
+                if connection.sender is not None:
+                    await self._settle()
                 self._complete()
             if chunk:
                 return chunk
@@ -312,6 +316,12 @@ class Fetch:
             self.lost = True
             connection.data = decoder.rest
             self._complete()
+
+    async def _settle(self):
+        """Let a body leave whose good answer was faster; but a stream of the user's may never end."""
+        if self.status < 300 and not self.payload.once:
+            self.connection.arm(self.times['idle'], 'idle')
+            await self.connection.sender.join()
 
     def _complete(self):
         """The answer has been read: its connection goes back, if both sides keep it."""

@@ -312,6 +312,42 @@ def test_early_answers_end_the_sending_of_a_body():
     serve(main, refuse)
 
 
+@pytest.mark.parametrize('early', [OK, b'HTTP/1.1 204 X\r\n\r\n'])
+def test_a_body_leaves_whole_though_its_good_answer_is_faster(early):
+    async def hasty(stream):
+        while asked := await read_request(stream, body=False):
+            await stream.write(early)
+            await runtime.sleep(.05)
+            await read_body(stream, asked)
+            sizes.append(len(asked.body))
+
+    async def main(client, base):
+        for size in (20 << 20, 1):
+            async with client.fetch('PUT', base, b'x' * size) as up:
+                await up.read()
+        while len(sizes) < 2:
+            await runtime.sleep(.01)
+        assert client.pool.count == 1
+    sizes = []
+    serve(main, hasty)
+    assert sizes == [20 << 20, 1]
+
+
+def test_who_answers_well_and_takes_no_more_of_a_body_is_waited_for_within_limits():
+    async def deaf(stream):
+        await read_request(stream, body=False)
+        await stream.write(OK)
+        await stopped.wait()
+
+    async def main(client, base):
+        async with client.fetch('PUT', base, b'x' * (20 << 20), timeout={'idle': .1}) as up:
+            assert await up.read() == b'ok'
+        assert not client.pool.count
+        stopped.set()
+    stopped = runtime.Event()
+    serve(main, deaf)
+
+
 def test_an_answer_is_read_though_the_server_closed_before_all_was_sent():
     async def refuse(stream):
         await read_request(stream, body=False)

@@ -42,9 +42,13 @@ def test_http_1_0_with_keep_alive_keeps():
 
 def test_a_client_that_says_close_does_not_keep():
     async def main(client, base):
-        await client.get(base, headers={'Connection': 'close'})
+        await client.get(base, **options)
         assert not client.pool.count
+    close = {'headers': {'Connection': 'close'}}
+    options = close
     serve(main, Script(lambda asked: OK))
+    options = {}
+    serve(main, Script(lambda asked: OK), **close)
 
 
 @pytest.mark.parametrize('options, most', [({'per_host': 3}, 3), ({'connections': 2}, 2), ({}, 20)])
