@@ -57,7 +57,8 @@ class Jar:
         if name.lower().startswith('__host-') and not (secure and exact and path == '/'):
             return
         for (its, _, other), old in self.cookies.items():
-            if not url.secure and old[2] and other == name and (domain == its or within(domain, its) or within(its, domain)):
+            if old[2] and other == name and not url.secure and (
+                    domain == its or within(domain, its) or within(its, domain)):
                 return
         expiry = self._expiry(attributes)
         key = domain, path, name
