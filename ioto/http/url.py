@@ -112,8 +112,8 @@ def with_query(url, values):
 
 
 def _split(text):
-    if CONTROLS.search(text):
-        raise ValueError(f'control character in the URL: {shown(text)}')
+    if found := CONTROLS.search(text):
+        raise ValueError(f'control character in the URL: {found[0]!a} at {found.start()}')
     scheme, authority, path, query, fragment = PARTS.fullmatch(text).groups()
     return (scheme and scheme.lower(), authority, escape(path), query and escape(query), fragment and escape(fragment))
 

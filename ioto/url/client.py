@@ -12,6 +12,7 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 from .. import version
+from ..http.fields import tokens
 from ..http.head import encode_field
 from ..runtime import dial
 from ..runtime.fiber import kernel
@@ -26,6 +27,7 @@ TIMES = {'connect': 10.0, 'tls': 10.0, 'first': 30.0, 'idle': 30.0, 'whole': Non
 WHOLE = 120.0           # seconds for what returns a whole body
 
 NOBODY = {}
+FRAMING = 'content-length', 'transfer-encoding'         # each request has its own
 HEADERS = {'User-Agent': f'ioto/{version}', 'Accept': '*/*', 'Accept-Encoding': 'gzip, deflate'}
 
 
@@ -49,7 +51,7 @@ class Client:
     def __init__(self, headers=None, tls=None, authority=None, certificate=None, key=None, verify=True, proxy=None,
                  cookies=True, timeout=None, limit=LIMIT, redirects=10, connections=100, per_host=20, idle=30.0):
         self.fields = {name.lower(): (name, str(value)) for name, value in {**HEADERS, **(headers or {})}.items()
-                       if value is not None}
+                       if value is not None and name.lower() not in FRAMING}
         for name, value in (headers or {}).items():
             if value is None:
                 self.fields.pop(name.lower(), None)
@@ -57,6 +59,7 @@ class Client:
             self.ready = b''.join([encode_field(name, value) for name, value in self.fields.values()]) + b'\r\n'
         except ValueError as error:
             raise UrlError(str(error)) from None
+        self.keep = 'close' not in tokens(self.fields.get('connection', ('', ''))[1])
         self.tls = tls
         self.trust = authority, certificate, key, verify
         self.cookies = () if cookies else None
@@ -244,7 +247,7 @@ class Client:
 
     async def secure(self, stream, url, times, end):
         """TLS to the host of a URL over a stream. Raises TlsError."""
-        host = url.host.strip('[]')
+        host = url.host.strip('[].')
         try:
             if self.tls is None:
                 from ..runtime.tls import client_context

@@ -60,6 +60,7 @@ class Fetch:
         self.tried = {}             # status -> challenges met at this place
         self.times = client.times if timeout is None else client.times_of(timeout)
         self.connection = self.decoder = self.coding = None
+        self.lost = False           # the rest of the body
         try:
             self.url = parse_url(target) if isinstance(target, str) else target
             if query:
@@ -133,6 +134,8 @@ class Fetch:
         else:
             self.decoder = None
             if self.status != 101:
+                if connection.sender is not None:
+                    await self._settle()
                 self._complete()
             return
         if self.decode and (coding := fields.get('content-encoding')):
@@ -145,7 +148,7 @@ class Fetch:
 
     def _head(self):
         client, url, payload = self.client, self.url, self.payload
-        self.keep = True
+        self.keep = client.keep
         try:
             credentials = client.credentials(self)
             if not self.own and payload is None and not credentials and self.decode and not self.expect:
@@ -171,6 +174,8 @@ class Fetch:
             fields['content-length'] = 'Content-Length', '0'
         if self.expect and payload is not None:
             fields['expect'] = 'Expect', '100-continue'
+        if not self.decode or any(name.lower() == 'range' for name, _ in self.own):
+            fields.pop('accept-encoding', None)
         for name, value in self.own:
             low = name.lower()
             if low == 'content-length' and payload is not None and payload.length is None and value is not None:
@@ -184,10 +189,6 @@ class Fetch:
                 fields.pop(low, None)
             else:
                 fields[low] = name, str(value)
-            if low == 'range':
-                fields.pop('accept-encoding', None)
-        if not self.decode:
-            fields.pop('accept-encoding', None)
         self.keep = 'close' not in tokens(fields.get('connection', ('', ''))[1])
         return list(fields.values())
 
@@ -216,6 +217,8 @@ class Fetch:
                 if decoder is None:
                     coding.finish()
             if decoder is None:
+                if self.lost:
+                    raise ProtocolError('the rest of the body went with its connection', self.url.place)
                 return b''
             connection = self.connection
             data = await connection.receive(self.times['idle'])
@@ -234,6 +237,8 @@ class Fetch:
                 self.trailers = decoder.trailers
                 connection.data = decoder.rest
                 self.decoder = None
+                if connection.sender is not None:
+                    await self._settle()
                 self._complete()
             if chunk:
                 return chunk
@@ -308,8 +313,15 @@ class Fetch:
         except ParseError:
             return
         if decoder.done:
+            self.lost = True
             connection.data = decoder.rest
             self._complete()
+
+    async def _settle(self):
+        """Let a body leave whose good answer was faster; but a stream of the user's may never end."""
+        if self.status < 300 and not self.payload.once:
+            self.connection.arm(self.times['idle'], 'idle')
+            await self.connection.sender.join()
 
     def _complete(self):
         """The answer has been read: its connection goes back, if both sides keep it."""
@@ -325,6 +337,7 @@ class Fetch:
 
     def _close(self):
         connection, self.connection = self.connection, None
+        self.lost = self.lost or self.decoder is not None
         self.decoder = None
         if connection is not None:
             self.client.pool.drop(connection)

@@ -82,7 +82,7 @@ class Proxies:
                 field = auth.proxy_field(client, proxy, 'CONNECT', authority)
                 pairs = [('Host', authority)] + [('Proxy-Authorization', field)] * bool(field)
                 response = await connection.ask(request_head('CONNECT', authority, pairs), None, 'CONNECT', times)
-                if response.status < 300:
+                if 200 <= response.status < 300:
                     connection.deadline.cancel()
                     if connection.data:
                         raise ConnectError('the server speaks first', url.place)
@@ -93,6 +93,8 @@ class Proxies:
                 connection.close()
                 if late:
                     raise TimeoutError('no tunnel in time', proxy.place, late) from None
+                if isinstance(error, ValueError):
+                    raise UrlError(str(error), proxy.place) from None
                 if isinstance(error, (OSError, EOFError)) and not isinstance(error, UrlError):
                     raise ConnectError(f'no tunnel to {authority}: {error}', proxy.place) from None
                 raise

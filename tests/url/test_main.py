@@ -1,6 +1,7 @@
 """`python3 -m ioto.url`, as a child: what goes where, and the exit status."""
 
 import hashlib
+import io
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ import pytest
 from ioto import runtime
 from ioto.http.multipart import Multipart, Part
 from ioto.runtime.tls import server_context
-from ioto.url.form import Form
+from ioto.url import Form
 from ioto.web import Server
 from tests.child import PATIENCE, TREE
 from tests.url import peer
@@ -134,7 +135,7 @@ def test_forms(web, tmp_path):
 def test_a_form_is_what_the_parser_reads(tmp_path):
     (tmp_path / 'ü".png').write_bytes(DATA)
     with open(tmp_path / 'ü".png', 'rb') as file:
-        form = Form({'a"\r\n': 'ü', 'b': b'\r\n--'})
+        form = Form({'a"\r\n': 'ü', 'b': b'\r\n--', 'n': 5, 'm': io.BytesIO(b'memory')})
         form.add('c', file)
         form.add('d', file, 'other', 'a/b')
 
@@ -152,7 +153,8 @@ def test_a_form_is_what_the_parser_reads(tmp_path):
         elif event:
             found[-1][3] += event
     decoder.finish()
-    assert found == [['a"\r\n', None, '', 'ü'.encode()], ['b', None, '', b'\r\n--'], ['c', 'ü".png', 'image/png', DATA],
+    assert found == [['a"\r\n', None, '', 'ü'.encode()], ['b', None, '', b'\r\n--'],
+                     ['n', None, '', b'5'], ['m', None, '', b'memory'], ['c', 'ü".png', 'image/png', DATA],
                      ['d', 'other', 'a/b', DATA]]
 
 
