@@ -88,7 +88,7 @@ class Client:
 
         target      an http or https URL, or unix:/socket:/path
         body        bytes, str, dict (a form), a file, a Stream or another async iterator of bytes
-        headers     {name: value} or pairs; None for a default one leaves it out
+        headers     {name: value} or pairs; None for a default one leaves it out, a list stands once for each item
         query       {name: value} or pairs to add to the URL
         timeout     as that of the client; limit, redirects likewise
         auth        (user, password), used when the server asks for Basic or Digest, or (user, password, 'basic') to
@@ -282,7 +282,11 @@ class Phase(time_limit):
 async def check(up):
     """Raise StatusError where an answer is not 2xx."""
     if not 200 <= up.status < 300:
-        raise StatusError(up.status, up.reason, up.headers, await up.read(), up.method, up.url.place)
+        try:
+            body = await up.read()
+        except UrlError:                        # too large or cut: the status says more
+            body = b''
+        raise StatusError(up.status, up.reason, up.headers, body, up.method, up.url.place)
 
 
 _clients = WeakKeyDictionary()

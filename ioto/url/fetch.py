@@ -182,6 +182,9 @@ class Fetch:
                 continue                        # the framing follows the body
             if value is None:
                 fields.pop(low, None)
+            elif isinstance(value, (list, tuple)):
+                fields.pop(low, None)
+                fields |= {(low, n): (name, str(item)) for n, item in enumerate(value)}
             else:
                 fields[low] = name, str(value)
             if low == 'range':
@@ -346,7 +349,7 @@ class Fetch:
             return ProtocolError(str(error), where)
         if isinstance(error, OSError) and not isinstance(error, UrlError):
             kind = TlsError if type(error).__module__ == 'ssl' else ConnectError
-            return kind(str(error), where)
+            return kind(str(error.strerror or error), where)
         if isinstance(error, UrlError) and not error.url:
             return type(error)(str(error), where)
         return error

@@ -94,7 +94,8 @@ class Proxies:
                 if late:
                     raise TimeoutError('no tunnel in time', proxy.place, late) from None
                 if isinstance(error, (OSError, EOFError)) and not isinstance(error, UrlError):
-                    raise ConnectError(f'no tunnel to {authority}: {error}', proxy.place) from None
+                    why = getattr(error, 'strerror', None) or error
+                    raise ConnectError(f'no tunnel to {authority}: {why}', proxy.place) from None
                 raise
             connection.close()                  # an answer to CONNECT has a body of no use
             connection = None
