@@ -242,15 +242,20 @@ class Client:
         except OSError as error:
             raise ConnectError(str(error.strerror or error), url.place) from None
 
+    def context(self):
+        """The TLS context. Raises OSError; `.part` names the argument of Client at fault."""
+        if self.tls is None:
+            from ..runtime.tls import client_context
+            self.tls = client_context(*self.trust, alpn=['http/1.1'])
+        return self.tls
+
     async def secure(self, stream, url, times, end):
         """TLS to the host of a URL over a stream. Raises TlsError."""
         host = url.host.strip('[]')
         try:
-            if self.tls is None:
-                from ..runtime.tls import client_context
-                self.tls = client_context(*self.trust, alpn=['http/1.1'])
+            context = self.context()
             async with Phase(url, 'tls', end, times['tls']):
-                return await dial.start_tls(stream, self.tls, None, host, (host, url.port))
+                return await dial.start_tls(stream, context, None, host, (host, url.port))
         except BaseException as error:
             stream.abort()
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
@@ -294,8 +299,10 @@ _clients = WeakKeyDictionary()
 
 def default():
     """The Client of the running scheduler."""
-    mine = kernel()
-    found = _clients.get(mine)
-    if found is None:
-        found = _clients[mine] = Client()
-    return found
+    return _clients.get(kernel()) or set_default(Client())
+
+
+def set_default(client):
+    """Make this the Client of the running scheduler, and return it."""
+    _clients[kernel()] = client
+    return client

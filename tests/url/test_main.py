@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -41,8 +42,18 @@ def against(handler, *runs, cwd, tls=None, stdin=b''):
     return serve(main, handler, tls=tls)
 
 
+@pytest.fixture
+def web(module_web):
+    """The address of the server, which closes its connections a moment after a child has ended."""
+    before = len(os.listdir('/proc/self/fd'))
+    yield module_web
+    limit = time.monotonic() + PATIENCE
+    while len(os.listdir('/proc/self/fd')) > before and time.monotonic() < limit:
+        time.sleep(.01)
+
+
 @pytest.fixture(scope='module')
-def web(tmp_path_factory):
+def module_web(tmp_path_factory):
     """The address of our own web server with /data, /none, /moved and /echo, which tells what it got."""
     site = tmp_path_factory.mktemp('site')
     (site / 'data').write_bytes(DATA)
