@@ -106,8 +106,8 @@ def build_query(values):
 
 
 def with_query(url, values):
-    """The Url with more of a query (see `build_query`)."""
-    more = build_query(values)
+    """The Url with more of a query: a text, or what `build_query` takes."""
+    more = values if isinstance(values, str) else build_query(values)
     return resolve(url, f'?{url.query}&{more}' if url.query else f'?{more}')
 
 

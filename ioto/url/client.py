@@ -89,7 +89,7 @@ class Client:
         target      an http or https URL, or unix:/socket:/path
         body        bytes, str, dict (a form), a file, a Stream or another async iterator of bytes
         headers     {name: value} or pairs; None for a default one leaves it out, a list stands once for each item
-        query       {name: value} or pairs to add to the URL
+        query       {name: value}, pairs or text to add to the URL
         timeout     as that of the client; limit, redirects likewise
         auth        (user, password), used when the server asks for Basic or Digest, or (user, password, 'basic') to
                     send it unasked; by default what the URL says

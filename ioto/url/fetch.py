@@ -18,7 +18,7 @@ from ..http.client import CloseDecoder, request_head
 from ..http.errors import ParseError
 from ..http.fields import tokens
 from ..http.head import CHUNKED, UNTIL_CLOSE
-from ..http.url import parse_url, with_query
+from ..http.url import Url, parse_url, with_query
 from ..runtime.scopes import timeout as time_limit
 from .body import payload_of
 from .connection import LIMITS
@@ -61,7 +61,7 @@ class Fetch:
         self.times = client.times if timeout is None else client.times_of(timeout)
         self.connection = self.decoder = self.coding = None
         try:
-            self.url = parse_url(target) if isinstance(target, str) else target
+            self.url = target if isinstance(target, Url) else parse_url(target)
             if query:
                 self.url = with_query(self.url, query)
         except ValueError as error:
