@@ -26,7 +26,7 @@ SETTINGS = {    # option: (the property that it sets, to what if not to its own 
     'product': ('device.product', None), 'show': ('web.show', None), 'quiet': ('log.types', 'error'),
     'verbose': ('log.types', 'error,info,trace'), 'debug': ('log.types', 'error,info,trace,debug'),
 }
-CLIENT = {'body': 'limit', 'connections': 'connections', 'hostConnections': 'per_host', 'redirects': 'redirects'}   # of url.Client
+CLIENT = {'body': 'limit', 'hostConnections': 'per_host', 'keep': 'idle'}       # properties of `url` and arguments of its Client
 OPTIONS = (*SETTINGS, 'app', 'exit', 'home', 'nolocal', 'nosave', 'profile', 'reset', 'state', 'timeouts', 'trace')
 
 
@@ -82,25 +82,24 @@ class Agent:
 
     def _make_client(self):
         """The client that `url` of the configuration describes."""
-        settings, problem = self.config.get('url', {}), self.settings.error
-        timeouts, tls = dict(settings.get('timeouts', ())), settings.get('tls', {})
-        options = {name: value if name == 'verify' else self.paths.resolve(value) for name, value in tls.items()}
-        options |= {CLIENT[name]: value for name, value in settings.get('limits', {}).items()}
-        if 'keep' in timeouts:
-            options['idle'] = timeouts.pop('keep')
+        settings = self.config.get('url', {})
+        options = {CLIENT.get(name, name): value for part in ('limits', 'tls') for name, value in settings.get(part, {}).items()}
+        for name in {'authority', 'certificate', 'key'} & set(options):
+            options[name] = self.paths.resolve(options[name])
         try:
             from .url import Client, UrlError
             try:
-                client = Client(settings.get('headers'), proxy=settings.get('proxy'), timeout=timeouts, **options)
-                if tls:
+                client = Client(settings.get('headers'), proxy=settings.get('proxy'), timeout=settings.get('timeouts'), **options)
+                if 'tls' in settings:
                     client.context()
                 return client
             except UrlError as error:
-                raise problem('url.headers' if str(error).startswith('bad field') else 'url.proxy', str(error)) from None
+                where, why = 'url.proxy' if 'bad proxy' in str(error) else 'url.headers', error
         except ImportError as error:
-            raise problem('services.url', f'it needs the module {error.name}, which is not here') from None
-        except OSError as error:                # of TLS
-            raise problem(f'url.tls.{error.part}', str(error)) from None
+            where, why = 'services.url', f'it needs the module {error.name}, which is not here'
+        except OSError as error:
+            where, why = 'url.tls.' + error.part, error
+        raise self.settings.error(where, str(why))
 
     def _option(self, name, convert):
         try:

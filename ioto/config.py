@@ -79,8 +79,8 @@ AUTH = {
     'limits': dict.fromkeys('wait longest forget'.split(), 'time') | {'nonce': 'span', 'failures': 'some', 'entries': 'some'},
 }
 URL = {
-    'timeouts': dict.fromkeys('connect tls first idle whole'.split(), 'span') | {'keep': 'time'},
-    'limits': {'body': 'room', 'connections': 'some', 'hostConnections': 'some', 'redirects': 'count'},
+    'timeouts': dict.fromkeys('connect tls first idle whole'.split(), 'span'),
+    'limits': {'body': 'room', 'connections': 'some', 'hostConnections': 'some', 'redirects': 'count', 'keep': 'time'},
     'tls': dict.fromkeys('authority certificate key'.split(), 'text') | {'verify': 'flag'},
     'proxy': 'text', 'headers': {'*': 'text'},
 }

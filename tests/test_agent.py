@@ -44,7 +44,7 @@ def with_url(folder, text):
 
 def test_url_uses_what_the_configuration_says(folder):
     from ioto.url.client import TIMES, default
-    with_url(folder, """{timeouts: {first: '2 secs', whole: '5 mins', keep: 'never'}, limits: {body: '1K', hostConnections: 2, redirects: 0},
+    with_url(folder, """{timeouts: {first: '2 secs', whole: '5 mins'}, limits: {body: '1K', hostConnections: 2, redirects: 0, keep: 'never'},
         proxy: 'http://127.0.0.1:9', headers: {'User-Agent': 'pump'}, tls: {verify: false, authority: '@certs/ca.crt'}}""")
 
     async def main():
@@ -82,7 +82,7 @@ def test_url_needs_no_settings(folder):
 
 @pytest.mark.parametrize('text, place, error', [
     ("{proxy: 'socks5://x'}", '3:9', 'url.proxy: bad proxy: expected http://host'),
-    ("{proxy: 'https://x'}", '3:9', 'url.proxy: expected a proxy http://host:port, got https:'),
+    ("{proxy: 'https://x'}", '3:9', 'url.proxy: bad proxy: expected http://host:port, got https:'),
     ("{headers: {'X Y': '1'}}", '3:9', r"url.headers: bad field: 'X Y: 1"),
     ("{tls: {authority: '/none'}}", '3:15', 'url.tls.authority: cannot use authority /none: No such file'),
     ("{tls: {certificate: '/dev/null'}}", '3:15', 'url.tls.certificate: cannot use certificate /dev/null: it has no'),

@@ -49,24 +49,13 @@ STATUSES = (        # the kind of an error, how its text begins, the exit status
     (TlsError, '.*: cannot use authority', 77), (TlsError, '.*: cannot use', 58),
     (TlsError, 'no TLS with .*: its certificate', 60), (TlsError, 'no TLS', 35),
     (ProtocolError, 'bad answer: the connection ended|the part ended', 18), (ProtocolError, r'more than \d+ redir', 47),
-    (ProtocolError, 'the server closed the connection before', 52), (ProtocolError, 'a part came', 33),
-    (ProtocolError, 'no whole answer', 36), (ProtocolError, 'the (body is no|compressed) |expected the content c', 61),
+    (ProtocolError, 'the server closed the connection before', 52), (ProtocolError, 'the (body is no|compressed) |expected the content c', 61),
     ((ConnectError, TlsError, ProtocolError), '', 56),
-    (UrlError, 'bad proxy|expected a proxy', 5), (UrlError, '(the|a) file .*ended|the input', 26), (UrlError, '', 2),
+    (UrlError, 'bad proxy', 5), (UrlError, '(the|a) file .*ended|the input', 26), (UrlError, '', 2),
 )
-HELP = '''exit status: 0, or that of the first transfer that failed
-  2   wrong command line              36  the download does not go on
-  3   bad URL                         47  too many redirects
-  5   bad proxy                       52  no answer
-  6   no such host                    56  no good answer, or not the checksum
-  7   no connection                   58  bad --cert or --key
-  18  the body was cut                60  the certificate of the server does not stand
-  22  an answer from 400 up, with -f  61  bad compression
-  23  the output cannot be written    63  too large
-  26  an input cannot be read         77  bad --cacert
-  28  too late                        130 interrupted
-  33  an unwanted part                35  no TLS
-'''
+HELP = ('exit status, that of curl: 2 command line, 3 URL, 5 proxy, 6 host, 7 connection, 18 body cut, 22 an answer from 400 '
+        'up with -f, 23 output, 26 input, 28 time, 35 TLS, 47 redirects, 52 no answer, 56 bad '
+        "answer or checksum, 58 --cert or --key, 60 the server's certificate, 61 compression, 63 size, 77 --cacert, 130 interrupt")
 LONG = 1.0              # seconds after which progress is shown, and
 OFTEN = 0.2             # between two times
 
@@ -141,8 +130,7 @@ def say(text):
 
 def parse(words):
     """The options of the command line; it exits where that is wrong."""
-    parser = argparse.ArgumentParser('python3 -m ioto.url', '%(prog)s [OPTION]... URL...', epilog=HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser('python3 -m ioto.url', '%(prog)s [OPTION]... URL...', epilog=HELP, allow_abbrev=False)
     parser.add_argument('urls', nargs='+', metavar='URL')
     for names, value, text in OPTIONS:
         names = names.split()

@@ -123,7 +123,7 @@ def _parsed(text):
     except ValueError as error:
         raise UrlError(f'bad proxy: {error}') from None
     if proxy.scheme != 'http':
-        raise UrlError(f'expected a proxy http://host:port, got {proxy.scheme}:')
+        raise UrlError(f'bad proxy: expected http://host:port, got {proxy.scheme}:')
     return proxy
 
 

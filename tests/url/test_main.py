@@ -235,7 +235,7 @@ def test_resume_and_checksum(tmp_path):
     (('--proxy', 'http://127.0.0.1:1', 'http://x/'), 7, 'refused'),
     (('--proxy', 'http://none.invalid:1', 'http://x/'), 5, 'cannot find host none.invalid: '),
     (('--proxy', 'socks5://127.0.0.1:1', 'http://x/'), 5, 'bad proxy'),
-    (('--proxy', 'https://127.0.0.1:1', 'http://x/'), 5, 'expected a proxy'),
+    (('--proxy', 'https://127.0.0.1:1', 'http://x/'), 5, 'bad proxy: expected http://host:port, got https:'),
     (('--checksum', 'x', '-O', 'http://127.0.0.1:1/x'), 2, 'expected a checksum'),
     (('nonsense://x',), 3, "found 'nonsense://x'"),
     (('-d', '@.', 'x'), 26, '.: Is a directory'),
@@ -369,7 +369,7 @@ def test_the_password_is_asked_for_on_a_terminal(tmp_path):
 def test_the_help_has_each_exit_status():
     done = curl('--help', cwd=TREE)
     for _, _, status in STATUSES:
-        assert re.search(rf'  {status} +\w', done.stdout.decode()), status
+        assert re.search(rf'[:,]\s+{status}\s+[-\w]', done.stdout.decode()), status
 
 
 def test_nginx_and_its_compression(tmp_path):
