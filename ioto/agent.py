@@ -26,7 +26,7 @@ SETTINGS = {    # option: (the property that it sets, to what if not to its own 
     'product': ('device.product', None), 'show': ('web.show', None), 'quiet': ('log.types', 'error'),
     'verbose': ('log.types', 'error,info,trace'), 'debug': ('log.types', 'error,info,trace,debug'),
 }
-CLIENT = {'body': 'limit', 'hostConnections': 'per_host', 'keep': 'idle'}       # properties of `url` and arguments of its Client
+CLIENT = {'body': 'limit', 'hostConnections': 'per_host', 'keep': 'idle'}       # of `url`: arguments of its Client
 OPTIONS = (*SETTINGS, 'app', 'exit', 'home', 'nolocal', 'nosave', 'profile', 'reset', 'state', 'timeouts', 'trace')
 
 
@@ -83,13 +83,15 @@ class Agent:
     def _make_client(self):
         """The client that `url` of the configuration describes."""
         settings = self.config.get('url', {})
-        options = {CLIENT.get(name, name): value for part in ('limits', 'tls') for name, value in settings.get(part, {}).items()}
+        options = {CLIENT.get(name, name): value for part in ('limits', 'tls')
+                   for name, value in settings.get(part, {}).items()}
         for name in {'authority', 'certificate', 'key'} & set(options):
             options[name] = self.paths.resolve(options[name])
         try:
             from .url import Client, UrlError
             try:
-                client = Client(settings.get('headers'), proxy=settings.get('proxy'), timeout=settings.get('timeouts'), **options)
+                client = Client(settings.get('headers'), proxy=settings.get('proxy'), timeout=settings.get('timeouts'),
+                                **options)
                 if 'tls' in settings:
                     client.context()
                 return client

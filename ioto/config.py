@@ -87,7 +87,8 @@ URL = {
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}
 TOP = dict.fromkeys(('api', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
-    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'url': URL, 'schema': 'any',
+    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG,
+    'web': WEB, 'url': URL, 'schema': 'any',
     'services': dict.fromkeys(SERVICES, 'flag') | {'serialize': 'serialize'},
     'directories': dict.fromkeys(('state', 'site', 'certs'), 'text'),
     'device': {'*': 'any'} | dict.fromkeys('id name product model version description'.split(), 'text'),

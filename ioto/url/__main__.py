@@ -49,13 +49,14 @@ STATUSES = (        # the kind of an error, how its text begins, the exit status
     (TlsError, '.*: cannot use authority', 77), (TlsError, '.*: cannot use', 58),
     (TlsError, 'no TLS with .*: its certificate', 60), (TlsError, 'no TLS', 35),
     (ProtocolError, 'bad answer: the connection ended|the part ended', 18), (ProtocolError, r'more than \d+ redir', 47),
-    (ProtocolError, 'the server closed the connection before', 52), (ProtocolError, 'the (body is no|compressed) |expected the content c', 61),
+    (ProtocolError, 'the server closed the connection before', 52),
+    (ProtocolError, 'the (body is no|compressed) |expected the content c', 61),
     ((ConnectError, TlsError, ProtocolError), '', 56),
     (UrlError, 'bad proxy', 5), (UrlError, '(the|a) file .*ended|the input', 26), (UrlError, '', 2),
 )
-HELP = ('exit status, that of curl: 2 command line, 3 URL, 5 proxy, 6 host, 7 connection, 18 body cut, 22 an answer from 400 '
-        'up with -f, 23 output, 26 input, 28 time, 35 TLS, 47 redirects, 52 no answer, 56 bad '
-        "answer or checksum, 58 --cert or --key, 60 the server's certificate, 61 compression, 63 size, 77 --cacert, 130 interrupt")
+HELP = ('exit status, that of curl: 2 command line, 3 URL, 5 proxy, 6 host, 7 connection, 18 body cut, 22 an answer '
+        'from 400 up with -f, 23 output, 26 input, 28 time, 35 TLS, 47 redirects, 52 no answer, 56 bad answer or '
+        "checksum, 58 --cert or --key, 60 server's certificate, 61 compression, 63 size, 77 --cacert, 130 interrupt")
 LONG = 1.0              # seconds after which progress is shown, and
 OFTEN = 0.2             # between two times
 
@@ -130,7 +131,8 @@ def say(text):
 
 def parse(words):
     """The options of the command line; it exits where that is wrong."""
-    parser = argparse.ArgumentParser('python3 -m ioto.url', '%(prog)s [OPTION]... URL...', epilog=HELP, allow_abbrev=False)
+    parser = argparse.ArgumentParser('python3 -m ioto.url', '%(prog)s [OPTION]... URL...', epilog=HELP,
+                                     allow_abbrev=False)
     parser.add_argument('urls', nargs='+', metavar='URL')
     for names, value, text in OPTIONS:
         names = names.split()
