@@ -18,7 +18,7 @@ from .runtime import units
 
 log = logging.Log('app')
 
-BUILT = ('web',)
+BUILT = ('web', 'url')
 ORDER = (*(name for name in SERVICES if name != 'web'), 'app', 'web')
 LEARNED = ('auth.json5', 'device.json5', 'provision.json5', 'shadow.json5', 'ioto.crt', 'ioto.key')   # and databases
 SETTINGS = {    # option: (the property that it sets, to what if not to its own value)
@@ -26,6 +26,7 @@ SETTINGS = {    # option: (the property that it sets, to what if not to its own 
     'product': ('device.product', None), 'show': ('web.show', None), 'quiet': ('log.types', 'error'),
     'verbose': ('log.types', 'error,info,trace'), 'debug': ('log.types', 'error,info,trace,debug'),
 }
+CLIENT = {'body': 'limit', 'hostConnections': 'per_host', 'keep': 'idle'}       # of `url`: arguments of its Client
 OPTIONS = (*SETTINGS, 'app', 'exit', 'home', 'nolocal', 'nosave', 'profile', 'reset', 'state', 'timeouts', 'trace')
 
 
@@ -70,12 +71,37 @@ class Agent:
             message = f'there is no file {self._app}'
             raise ConfigError(message, '--app') if options['app'] else settings.error('app', message)
         self.forgotten = self._reset() if options['reset'] else ()      # before the web server reads its users
+        if 'url' in self.services:
+            self._client = self._make_client()
         if 'web' in self.services:
             from .status import device_status
             from .web import Server
             with settings:
                 self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev', not options['nosave'])
             self.web.action('/api/device', ['GET'])(lambda web: device_status(self, web))
+
+    def _make_client(self):
+        """The client that `url` of the configuration describes."""
+        settings = self.config.get('url', {})
+        options = {CLIENT.get(name, name): value for part in ('limits', 'tls')
+                   for name, value in settings.get(part, {}).items()}
+        for name in {'authority', 'certificate', 'key'} & set(options):
+            options[name] = self.paths.resolve(options[name])
+        try:
+            from .url import Client, UrlError
+            try:
+                client = Client(settings.get('headers'), proxy=settings.get('proxy'), timeout=settings.get('timeouts'),
+                                **options)
+                if 'tls' in settings:
+                    client.context()
+                return client
+            except UrlError as error:
+                where, why = 'url.proxy' if 'bad proxy' in str(error) else 'url.headers', error
+        except ImportError as error:
+            where, why = 'services.url', f'it needs the module {error.name}, which is not here'
+        except OSError as error:
+            where, why = 'url.tls.' + error.part, error
+        raise self.settings.error(where, str(why))
 
     def _option(self, name, convert):
         try:
@@ -210,6 +236,13 @@ class Agent:
             except OSError as error:
                 raise ConfigError(f'cannot remove {error.filename}: {error.strerror}', '--reset') from None
         return names
+
+    async def _start_url(self):
+        from .url.client import set_default
+        set_default(self._client)
+
+    async def _stop_url(self):
+        self._client.close()
 
     async def _start_web(self):
         try:

@@ -78,10 +78,17 @@ AUTH = {
     'users': {'*': {'*': 'any', 'digest': {'*': 'text'}, 'roles': ['text']}}, 'roles': {'*': 'any'},
     'limits': dict.fromkeys('wait longest forget'.split(), 'time') | {'nonce': 'span', 'failures': 'some', 'entries': 'some'},
 }
+URL = {
+    'timeouts': dict.fromkeys('connect tls first idle whole'.split(), 'span'),
+    'limits': {'body': 'room', 'connections': 'some', 'hostConnections': 'some', 'redirects': 'count', 'keep': 'time'},
+    'tls': dict.fromkeys('authority certificate key'.split(), 'text') | {'verify': 'flag'},
+    'proxy': 'text', 'headers': {'*': 'text'},
+}
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}
 TOP = dict.fromkeys(('api', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
-    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'schema': 'any',
+    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG,
+    'web': WEB, 'url': URL, 'schema': 'any',
     'services': dict.fromkeys(SERVICES, 'flag') | {'serialize': 'serialize'},
     'directories': dict.fromkeys(('state', 'site', 'certs'), 'text'),
     'device': {'*': 'any'} | dict.fromkeys('id name product model version description'.split(), 'text'),

@@ -39,7 +39,7 @@ class Part:
     """
 
     def __init__(self, path, keep=False):
-        self.path = os.fspath(path)
+        self.path = os.path.realpath(path)
         self.part, self.note = f'{self.path}.part', f'{self.path}.part.json'
         self.keep = keep
         self.size = 0
@@ -79,8 +79,11 @@ class Part:
         """Open the file beside `path`, for this download alone."""
         if os.path.isdir(self.path):
             raise IsADirectoryError(f'{self.path} is a folder')
-        self.descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        mode = os.path.exists(self.path) and os.stat(self.path).st_mode & 0o777
+        self.descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode or 0o666)
         try:
+            if mode:                            # that of the file which it replaces
+                os.fchmod(self.descriptor, mode)
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self.descriptor), os.stat(self.part)):
                 raise BlockingIOError           # it was renamed before it was locked

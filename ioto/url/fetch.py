@@ -18,7 +18,7 @@ from ..http.client import CloseDecoder, request_head
 from ..http.errors import ParseError
 from ..http.fields import tokens
 from ..http.head import CHUNKED, UNTIL_CLOSE
-from ..http.url import parse_url, with_query
+from ..http.url import Url, parse_url, with_query
 from ..runtime.scopes import timeout as time_limit
 from .body import payload_of
 from .connection import LIMITS
@@ -62,7 +62,7 @@ class Fetch:
         self.connection = self.decoder = self.coding = None
         self.lost = False           # the rest of the body
         try:
-            self.url = parse_url(target) if isinstance(target, str) else target
+            self.url = target if isinstance(target, Url) else parse_url(target)
             if query:
                 self.url = with_query(self.url, query)
         except ValueError as error:
@@ -187,6 +187,9 @@ class Fetch:
                 continue                        # the framing follows the body
             if value is None:
                 fields.pop(low, None)
+            elif isinstance(value, (list, tuple)):
+                fields.pop(low, None)
+                fields |= {(low, n): (name, str(item)) for n, item in enumerate(value)}
             else:
                 fields[low] = name, str(value)
         self.keep = 'close' not in tokens(fields.get('connection', ('', ''))[1])
@@ -359,7 +362,7 @@ class Fetch:
             return ProtocolError(str(error), where)
         if isinstance(error, OSError) and not isinstance(error, UrlError):
             kind = TlsError if type(error).__module__ == 'ssl' else ConnectError
-            return kind(str(error), where)
+            return kind(str(error.strerror or error), where)
         if isinstance(error, UrlError) and not error.url:
             return type(error)(str(error), where)
         return error

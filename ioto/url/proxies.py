@@ -96,7 +96,8 @@ class Proxies:
                 if isinstance(error, ValueError):
                     raise UrlError(str(error), proxy.place) from None
                 if isinstance(error, (OSError, EOFError)) and not isinstance(error, UrlError):
-                    raise ConnectError(f'no tunnel to {authority}: {error}', proxy.place) from None
+                    why = getattr(error, 'strerror', None) or error
+                    raise ConnectError(f'no tunnel to {authority}: {why}', proxy.place) from None
                 raise
             connection.close()                  # an answer to CONNECT has a body of no use
             connection = None
@@ -124,7 +125,7 @@ def _parsed(text):
     except ValueError as error:
         raise UrlError(f'bad proxy: {error}') from None
     if proxy.scheme != 'http':
-        raise UrlError(f'expected a proxy http://host:port, got {proxy.scheme}:')
+        raise UrlError(f'bad proxy: expected http://host:port, got {proxy.scheme}:')
     return proxy
 
 

@@ -88,6 +88,7 @@ def test_queries_are_built_so_that_nothing_in_them_separates():
     assert build_query([('a', 1), ('a', 2)]) == 'a=1&a=2'
     assert with_query(parse_url('http://h/p?x=1#f'), {'y': 2}).target == '/p?x=1&y=2'
     assert with_query(parse_url('http://h'), {'y': 2}).target == '/?y=2'
+    assert with_query(parse_url('http://h?x'), 'a=1&b=ü%20').target == '/?x&a=1&b=%C3%BC%20'
 
 
 @pytest.mark.parametrize('host, coded', [

@@ -313,6 +313,20 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     serve(main, Source(cuts=[10, 0]))
 
 
+def test_the_file_behind_a_link_is_replaced_and_keeps_its_rights(tmp_path):
+    (tmp_path / 'far').mkdir()
+    (tmp_path / 'far/file').write_bytes(b'old')
+    (tmp_path / 'far/file').chmod(0o620)
+    (tmp_path / 'link').symlink_to('far/file')
+    rights = []
+    source = Source(cuts=[100_000])
+    source.change = lambda _source: rights.append((tmp_path / 'far/file.part').stat().st_mode & 0o777)
+    serve(lambda client, base: client.download(base, tmp_path / 'link'), source)
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'far/file').read_bytes() == DATA
+    assert (tmp_path / 'far/file').stat().st_mode & 0o777 == 0o620 and rights == [0o620] * 2
+    assert sorted(os.listdir(tmp_path)) == ['far', 'link'] and os.listdir(tmp_path / 'far') == ['file']
+
+
 @pytest.mark.parametrize('source, options, kind', [
     (Source(status=404), {}, StatusError),
     (Source(status=304), {}, StatusError),

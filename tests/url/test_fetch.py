@@ -41,6 +41,15 @@ def test_fields_of_the_request_replace_the_default_ones_in_any_case():
         assert sent(headers={'accept-encoding': 'gzip', 'Range': 'bytes=1-'}, **options).fields['accept-encoding'] == 'gzip'
 
 
+def test_a_field_with_a_list_is_sent_once_for_each_item():
+    async def echo(stream):
+        head = await stream.read_until(b'\r\n\r\n')
+        await stream.write(answer(200, body=head))
+    text = serve(lambda client, base: client.get(base, headers={'X-A': ['1', 2], 'Accept': ('a/b',), 'User-Agent': []}), echo)
+    fields = [line for line in text.split('\r\n')[1:] if line[:4] not in ('Host', '')]
+    assert fields == ['Accept-Encoding: gzip, deflate', 'X-A: 1', 'X-A: 2', 'Accept: a/b']
+
+
 def test_fields_of_the_client_are_sent_with_each_request():
     script = Script(lambda asked: OK)
 
@@ -292,6 +301,15 @@ def test_a_body_over_the_limit_is_too_large(data):
             await client.get(base, limit=1000)
         assert not client.pool.count
     serve(main, endless)
+
+
+@pytest.mark.parametrize('data', [answer(500, body=b'x' * 2000), b'HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nabc' + CLOSE])
+def test_the_status_tells_more_than_a_body_that_cannot_be_read(data):
+    async def main(client, base):
+        with pytest.raises(StatusError, match='got 500') as caught:
+            await client.get(base, limit=1000)
+        assert caught.value.body == b'' and not client.pool.count
+    serve(main, Script(lambda asked: data))
 
 
 def test_early_answers_end_the_sending_of_a_body():
