@@ -1,16 +1,18 @@
-"""Files of SQLite that survive power cuts and never make the scheduler wait for the disk; the only module that imports `sqlite3`.
+"""Files of SQLite that survive power cuts and never make the loop wait for the disk; only here sqlite3 is imported.
 
-A file is in WAL mode. The connection of the loop's thread has synchronous OFF: a commit appends to the WAL in the page cache, which a
-SIGKILL cannot hurt, and returns. `durable`, and a timer within `sync` seconds of a commit, force the WAL to the disk in a helper
-thread; its frames have running checksums, so a power cut leaves a prefix of the commits that holds all that was forced.
+A file is in WAL mode. The connection of the loop's thread has synchronous OFF: a commit appends to the WAL in the
+page cache, which a SIGKILL cannot hurt, and returns. `durable`, and a timer within `sync` seconds of a commit, force
+the WAL to the disk in a helper thread. Its frames have running checksums, so a power cut leaves a prefix of the
+commits, with all that was forced.
 
-A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files in the order that
-SQLite demands: first the bulk of it (PASSIVE) while commits go on, then what has come meanwhile, and the WAL is cut to nothing
-(TRUNCATE). That last step excludes commits for two forcings of a few pages, or none: who can wait looks at `held` and awaits `free`,
-else SQLite makes a commit wait. The WAL is cut and not restarted because a restart by a connection that forces nothing could leave
-frames of two ages on the disk.
+A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files
+in the order that SQLite demands: first the bulk of it (PASSIVE), while commits go on, then what has come meanwhile,
+and the WAL is cut to nothing (TRUNCATE). That last step excludes commits for two forcings of a few pages, or none:
+who can wait looks at `held` and awaits `free`, else SQLite makes a commit wait. The WAL is cut, not restarted,
+because a restart by a connection that forces nothing could leave frames of two ages on the disk.
 
-One process has a file, by a lock on its WAL, for closing any descriptor of the database itself would drop SQLite's own locks (fcntl(2)).
+One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
+(fcntl(2)).
 """
 
 import fcntl
@@ -20,8 +22,7 @@ from threading import Lock as ThreadLock
 try:
     import sqlite3
 except ImportError as error:
-    raise ImportError(f'{error}: files of SQLite need the package python3-sqlite3 (OpenWrt: opkg install python3-sqlite3)',
-                      name=error.name) from None
+    raise ImportError(f'{error}; on OpenWrt: opkg install python3-sqlite3', name=error.name) from None
 
 from .fiber import local
 from .log import Log
@@ -29,7 +30,7 @@ from .sync import Event, Lock
 from .threads import to_thread
 
 UNFIT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-PATIENCE = 10               # seconds that a commit waits for another connection, at most
+PATIENCE = {'connection': 10_000, 'copier': 0}      # milliseconds that each waits for the other
 
 log = Log('sqlite')
 
@@ -39,11 +40,12 @@ class StoreError(OSError):
 
 
 class File:
-    """An open database. `with file as connection:` is a transaction, committed or rolled back at its end; raises StoreError.
+    """An open database. `with file as connection:` is a transaction, committed or rolled back at its end.
 
-    `setup(connection, found)` makes the tables, in a transaction, and may read; `found` is the version that the file has, 0 for a
-    new one. A file that is corrupt, of a later version, or for which it raises ValueError, is renamed to path.corrupt-N and begun anew.
-    `page_size` in bytes, of a new file; `sync` in seconds; `limit` of the WAL in bytes. Raises StoreError.
+    `setup(connection, found)` makes the tables, in a transaction, and may read; `found` is the version that the file
+    has, 0 for a new one. A file that is corrupt, of a later version, or for which it raises ValueError, is renamed to
+    path.corrupt-N and begun anew. `page_size` in bytes, of a new file; `sync` in seconds; `limit` of the WAL in bytes.
+    Opening and transactions raise StoreError.
 
     .connection     sqlite3's, for this thread's use; it commits each statement by itself outside a transaction
     .held .free     whether the WAL is being cut, and a runtime.Event for its end
@@ -108,8 +110,9 @@ class File:
 
     def _connect(self, setup, version, page_size):
         for name in ('connection', 'copier'):
-            connection = sqlite3.connect(self.path, PATIENCE if name == 'connection' else 0, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             setattr(self, name, connection)
+            connection.execute(f'PRAGMA busy_timeout={PATIENCE[name]}')
             connection.execute(f'PRAGMA page_size={page_size}')
             if connection.execute('PRAGMA journal_mode=WAL').fetchone()[0] != 'wal':
                 raise StoreError(f'{self.path}: this file system has no shared memory, which SQLite needs')
@@ -166,16 +169,19 @@ class File:
         if kernel is not None:
             if self.timer is None:
                 self.timer = kernel.call_later(self.sync, self._force_later, kernel)
-            if not self.copying and os.fstat(self.wal).st_size >= self.mark:
+            size = os.fstat(self.wal).st_size
+            if not self.copying and size >= self.mark:
                 self.copying = True
                 kernel.spawn(self._checkpoint(), f'checkpoint of {self.path}')
+            elif size >= self.mark + 3 * self.limit:
+                self.free.clear()               # the disk is slower than the writer
 
     # What waits for the disk
 
     async def durable(self):
-        """Return when all that was committed before this call is on the disk; who waits at once shares a forcing. Raises StoreError.
+        """Return when all that was committed before this call is on the disk. Callers at the same time share a forcing.
 
-        After a failure the system may have forgotten what it could not write, so nothing is taken any more.
+        Raises StoreError. After that nothing is taken any more: the system may have forgotten what it could not write.
         """
         number = self.commits
         if self.synced < number:
@@ -211,7 +217,7 @@ class File:
         finally:
             self.copying = False
             if self.wal >= 0:
-                self.mark = os.fstat(self.wal).st_size + self.limit         # not 0 after a failure, or while somebody reads
+                self.mark = os.fstat(self.wal).st_size + self.limit     # not cut if that failed or somebody reads
             self.free.set()
 
     def _copy(self, mode):

@@ -1,4 +1,4 @@
-"""Files of SQLite: what is left after SIGKILL, a torn WAL, damage, a full disk; and that nobody waits for the disk in the loop."""
+"""Files of SQLite: what is left after SIGKILL, a torn WAL, damage, a full disk; and that the loop never waits for the disk."""
 
 import os
 import random
@@ -81,9 +81,12 @@ def written_until_killed(path, limit, first=0, lines=300, pause=0):
         found = [child.stdout.readline() for _ in range(lines)]
         child.send_signal(signal.SIGKILL)
         found += child.stdout.read().splitlines(keepends=True)
-    committed = [int(line.split()[1]) for line in found if line.startswith(b'committed') and line.endswith(b'\n')]
-    durable = [tuple(map(int, line.split()[1:])) for line in found if line.startswith(b'durable') and line.endswith(b'\n')]
-    return committed[-1], *(durable or [(-1, 0)])[-1]
+    said = {b'durable': (-1, 0)}
+    for line in found:
+        if line.endswith(b'\n'):
+            what, *values = line.split()
+            said[what] = tuple(map(int, values))
+    return *said[b'committed'], *said[b'durable']
 
 
 # What is left
@@ -177,7 +180,7 @@ def be_text(path):
 
 
 @pytest.mark.parametrize('damage, reason', [
-    (damage_header, 'not a database'), (damage_pages, 'malformed'), (cut_short, 'malformed'), (be_text, 'not a database'),
+    (damage_header, 'not a database'), (be_text, 'not a database'), (damage_pages, 'malformed'), (cut_short, 'malformed'),
     (be_newer, 'it is of version 7, and this program knows version 1')])
 def test_an_unfit_file_is_set_aside_and_reported(tmp_path, capfd, damage, reason):
     path = tmp_path / 'x.db'
@@ -302,7 +305,8 @@ def test_a_read_only_file_system_is_an_error(disk):
     assert numbers(path) == [0]
 
 
-@pytest.mark.parametrize('path, reason', [('x.db/y.db', 'Not a directory|File exists'), ('folder', 'unable to open|Is a directory')])
+@pytest.mark.parametrize('path, reason', [
+    ('x.db/y.db', 'Not a directory|File exists'), ('folder', 'unable to open|Is a directory')])
 def test_a_path_that_cannot_be_is_an_error(tmp_path, path, reason):
     (tmp_path / 'x.db').write_text('')
     (tmp_path / 'folder').mkdir()
@@ -399,7 +403,7 @@ def test_the_wal_of_a_busy_writer_stays_bounded(tmp_path):
             if file.held:
                 await file.free.wait()
         cuts = [after for before, after in zip(sizes, sizes[1:]) if after < before]
-        assert len(cuts) >= 5 and max(sizes) < 2_000_000
+        assert len(cuts) >= 5 and max(sizes) < 405_000
         assert max(cuts) < 5000             # cut to nothing, and then the commit that followed
         await file.close()
         assert numbers(path) == list(range(6000))
@@ -449,7 +453,7 @@ int fdatasync(int descriptor) { return slow(SYS_fdatasync, descriptor); }
 
 @pytest.mark.skipif(not shutil.which('gcc'), reason='gcc makes the disk slow')
 def test_a_slow_disk_never_makes_the_loop_wait(tmp_path):
-    """Each forcing takes 200 ms and says in which thread it was, while 1,000 commits a second go on through several checkpoints."""
+    """Each forcing takes 200 ms and says in which thread it was, while commits go on through several checkpoints."""
     (tmp_path / 'shim.c').write_text(SHIM)
     subprocess.run(['gcc', '-shared', '-fPIC', '-w', '-o', tmp_path / 'shim.so', tmp_path / 'shim.c'], check=True)
     child = CHILD + '''
