@@ -9,7 +9,6 @@ forgotten costs about 1.1 KB (WAL and database together) with commits of its own
 waiting, and 0.6 KB where commits are shared by 20; with pages of 4096 bytes it would be 8.3, 8.3 and 1.7 KB.
 """
 
-from ..runtime import spawn
 from ..runtime.sqlite import File, StoreError
 
 __all__ = ['Store', 'StoreError']
@@ -91,16 +90,15 @@ class Store:
         self.identifiers.clear()
         self.emptied = True
 
-    def commit(self):
+    def commit(self, wait=True):
         """Write all that is staged, safe from a SIGKILL, in one transaction. Returns whether that is done.
 
-        It is not while the WAL is being cut, for some milliseconds; it will be, and `settle` waits for it. Raises
-        StoreError, such as for a full disk; then all is still staged, and `forget` takes a message back.
+        While the WAL is being cut it waits, or without `wait` does nothing: `settle` follows. Raises StoreError, such as for
+        a full disk; then all is still staged, and `forget` takes a message back.
         """
         if not (self.messages or self.forgotten or self.released or self.identifiers or self.emptied):
             return True
-        if self.file.held:
-            spawn(self.settle(), 'commit')
+        if not wait and self.file.held:
             return False
         with self.file as connection:
             if self.emptied:
@@ -124,7 +122,7 @@ class Store:
 
     async def durable(self):
         """Return when all that was staged before this call is on the disk. Raises StoreError."""
-        if not self.commit():
+        if not self.commit(wait=False):
             await self.settle()
         await self.file.durable()
 
