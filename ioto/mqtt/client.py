@@ -427,7 +427,7 @@ class Client:
         if self.fiber is not None:
             raise MqttError('this client is connected already, or about to be: disconnect first')
         where = {'host': host, 'port': port, 'tls': tls, 'alpn': alpn, 'server_name': server_name, 'path': path,
-                 'headers': headers}
+                 'headers': headers, 'websocket': False}
         if '://' in host:
             from .transport import split_url
             found = split_url(host)
@@ -506,7 +506,7 @@ class Client:
         try:
             async with time_limit(timeout):
                 from .transport import connect
-                stream = await connect(**{key: value for key, value in where.items() if value is not None})
+                stream = await connect(**{key: value for key, value in where.items() if value is not None}, timeout=None)
                 step = 'CONNACK'
                 stream.post(hello)
                 decoder = Decoder(False, self.max_packet)
@@ -533,7 +533,9 @@ class Client:
                 raise MqttError(f'no {step} from {name} within {timeout:g} s') from error
             if isinstance(error, MqttError) or not isinstance(error, Exception):
                 raise
-            raise MqttError(f'cannot connect to {name}: {error}') from error
+            why = getattr(error, 'strerror', None) or str(error)
+            named = isinstance(error, OSError) and step == 'connection'
+            raise MqttError(why if named else f'cannot connect to {name}: {why}') from error
 
     async def _connected(self, where, hello, timeout, attempt):
         """One connection, from CONNECT to its end; returns True where that was our wish."""
