@@ -1,11 +1,10 @@
 """Client: a session with a broker over connections that come and go.
 
-`connect` starts a fiber that connects, reads, and after a loss connects again, with full jitter: after n failures it waits a random
-part of first * 2**n seconds, at most `backoff[1]`. It hands each read to the decoder, its packets to the session and the inbox, and
-sends what they answer together. `publish` posts to the stream itself, so what is published in one turn leaves in one send.
+`connect` starts a fiber that connects, has the Connection read to its end, and connects again, with full jitter: after n failures in a
+row it waits a random part of backoff[0] * 2**n seconds, at most backoff[1]. `publish` posts to the stream itself, so what is published
+in one turn leaves in one send; it queues what may not leave yet.
 
-With a store all of a turn is committed at once: `send_posted` is called at the end of it, as it is for streams.
-PINGREQ is sent when the client has sent nothing for most of `keepalive`; its answer has half of that time, at least 5 s.
+With a store all that one turn has published is committed at once: `send_posted` is called at the end of it, as it is for streams.
 """
 
 import os
@@ -17,86 +16,22 @@ from ..runtime.kernel import sleep
 from ..runtime.log import Log
 from ..runtime.scopes import timeout as time_limit
 from ..runtime.sync import Event, Line
-from ..runtime.timers import Deadline
-from . import packet
-from .errors import MqttError, ProtocolError
-from .packet import (CONNACK, PINGREQ_PACKET, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RETAIN, SUBACK, UNSUBACK,
-                     Decoder, prefixed)
-from .session import Message, Outgoing, Session
-from .subscription import Answer, Inbox, Subscription
+from . import connection, packet
+from .errors import MqttError
+from .packet import PUBLISH, prefixed
+from .receipt import Answer, Receipt, Sent, drained
+from .session import Session
+from .subscription import Inbox, Subscription
 from .topics import check_filter, covers, encode_topic
 
 log = Log('mqtt')
-CHUNK = 16384           # bytes of one read: what it brings is handled within one turn
-LARGE = 262144          # and of one within a large packet
 PATIENCE = 65536        # bytes posted, beyond which `publish` waits for the kernel to take them
 KNOWN = 1024            # topics remembered in their encoded form,
 KNOWN_SIZE = 256        # each of up to this many bytes
 LONGEST_QUEUE = 60000   # messages, which leaves identifiers for the rest
 QUEUE_BYTES = 16 << 20
-ORPHAN_TIME = 10.0      # seconds after CONNACK in which messages of a kept session wait for who subscribes
-BATCH = 8               # filters of one SUBSCRIBE: some brokers take no more
-REFUSALS = (None, 'unacceptable protocol version', 'identifier rejected', 'server unavailable', 'bad user name or password',
-            'not authorized')
+NAP = 60.0              # seconds between looks at the clock, which may be set
 WAITS = ('none', 'sent', 'ack')
-
-
-class Receipt(Outgoing):
-    """What became of a published message: `.done` when the broker has acknowledged it (QoS 0: when it has left)."""
-
-    __slots__ = ('client', 'posted', 'done', 'answer')
-
-    def __init__(self, client, data, qos, identifier):
-        Outgoing.__init__(self, data, qos, identifier)
-        self.client = client
-        self.posted = self.done = False
-        self.answer = None
-
-    async def wait(self, wait='ack'):
-        """Wait for the acknowledgement, or with 'sent' until the kernel has the message. Raises MqttError when the client
-        is disconnected before; the message is sent with the next connection."""
-        while not (self.done or self.posted and wait == 'sent'):
-            if self.answer is None:
-                self.answer = Answer()
-            await self.client.answer(self.answer)
-        stream = self.client.stream
-        if stream is not None and (wait == 'sent' or not self.qos):
-            await _drained(stream)
-
-    def finish(self, done, error=None):
-        """It was posted, or acknowledged, or will not be by this connection."""
-        self.posted, self.done = True, done
-        answer, self.answer = self.answer, None
-        if answer is not None:
-            answer.finish(None, error)
-
-
-class Sent:
-    """The receipt of QoS 0 messages that were posted to a stream."""
-
-    __slots__ = ('stream',)
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    @property
-    def done(self):
-        return not self.stream.queued_bytes
-
-    async def wait(self, wait='ack'):
-        """Wait until the kernel has all that was posted. Raises MqttError when the connection was lost before."""
-        await _drained(self.stream)
-
-
-async def _drained(stream):
-    try:
-        await stream.drain()
-    except OSError as error:
-        raise MqttError(f'the connection was lost before the message left: {error}') from error
-
-
-class Payload(bytes):
-    """What `request` returns: the payload of the answer, which came on `.topic`."""
 
 
 class Client:
@@ -142,23 +77,20 @@ class Client:
         self.inbox = Inbox(self._settle, bound)
         self.names = {}             # topic: its bytes behind their length
         self.state, self.error = 'disconnected', None
-        self.stream = None          # while connected
-        self.open = None            # the same, while PUBLISH packets may leave
+        self.connection = None
+        self.open = None            # its stream, while PUBLISH packets may leave
         self.fiber = None           # from connect to disconnect
-        self.asked = {}             # identifier: (Answer, filters) of SUBSCRIBE and UNSUBSCRIBE packets
         self.gone = set()           # filters to unsubscribe from, with the next connection
         self.asking = 0             # fibers that wait for an answer of the broker
-        self.moved = Event()        # something was handled or acknowledged
         self.space = Line()         # fibers that wait for room in the queue
         self.wanted = Event()       # a connection on demand
         self.commit = None          # the Answer of this turn's commit
         self.syncing = False
-        self.failure = None         # why the connection was dropped by us
         self.requests = {}          # topic: Answer
         self.asked_topics = {}      # topic of requests: Subscription
         self.sequence = 0
-        self.pinged = self.paused = False
-        self.deadline = None
+        self.ending = False         # disconnect was called
+        self.shut = False           # the throttle has closed the connection
         self.throttled = 0.0        # until when (monotonic seconds)
         self.counts = dict.fromkeys(('sent', 'received', 'acknowledged', 'dropped', 'connects', 'bytes_sent',
                                      'bytes_received'), 0)
@@ -168,11 +100,12 @@ class Client:
     def stats(self):
         """Counts since the start: sent, received, acknowledged, dropped, unmatched, unexpected, reconnects, bytes_sent,
         bytes_received; queued and waiting: messages now."""
-        counts, stream = self.counts, self.stream
+        counts, found = self.counts, self.connection
         return {**counts, 'sent': counts['sent'] + self.published, 'dropped': counts['dropped'] + self.inbox.dropped,
                 'unmatched': self.inbox.unmatched, 'unexpected': self.session.unexpected,
                 'reconnects': max(0, counts['connects'] - 1), 'queued': len(self.session), 'waiting': self.inbox.count,
-                'bytes_sent': counts['bytes_sent'] + (stream.sent if stream else 0)}
+                'bytes_sent': counts['bytes_sent'] + (found.stream.sent if found else 0),
+                'bytes_received': counts['bytes_received'] + (found.received if found else 0)}
 
     # Publishing
 
@@ -197,8 +130,10 @@ class Client:
             mine.budget -= 1
             if mine.budget < 0:
                 await mine.checkpoint()
-            if stream.queued_bytes > PATIENCE or wait != 'none':
-                await self._gone_out(stream, wait)
+            if wait != 'none':
+                await drained(stream)
+            elif stream.queued_bytes > PATIENCE:
+                await _room(stream)
             return self.receipt
         if qos not in (0, 1, 2) or wait not in WAITS:
             raise ValueError(f'expected qos 0, 1 or 2 and wait none, sent or ack, got {qos!r} and {wait!r}')
@@ -214,8 +149,8 @@ class Client:
         receipt = Receipt(self, data, qos, identifier)
         session.add(receipt, retain, topic, payload)
         if stream is not None:
-            if len(session.flying) < session.inflight:
-                self._send()
+            if len(session.line) == 1 or len(session.flying) <= session.inflight >> 1:
+                self.send()
         elif self.demand is not None:
             self.wanted.set()
         if self.store is not None:
@@ -225,7 +160,7 @@ class Client:
         if mine.budget < 0:
             await mine.checkpoint()
         if stream is not None and stream.queued_bytes > PATIENCE:
-            await self._gone_out(stream, 'none')
+            await _room(stream)
         if wait != 'none':
             await receipt.wait(wait)
         return receipt
@@ -238,14 +173,6 @@ class Client:
             self.names[topic] = name
         return name
 
-    async def _gone_out(self, stream, wait):
-        """Wait until what was posted is with the kernel. A lost connection matters to who asked only."""
-        try:
-            await stream.drain()
-        except OSError as error:
-            if wait != 'none':
-                raise MqttError(f'the connection was lost before the message left: {error}') from error
-
     async def _make_room(self):
         dropped = self.session.drop()
         if dropped is not None:
@@ -255,7 +182,7 @@ class Client:
             self.wanted.set()
             await self.answer(self.space)
 
-    def _send(self):
+    def send(self):
         """Post what may leave."""
         stream = self.open
         if stream is not None:
@@ -265,6 +192,18 @@ class Client:
                 message.posted = True
                 if message.answer is not None or not message.qos:
                     message.finish(not message.qos)
+
+    def acknowledged(self, count):
+        """So many messages are done with: others may leave, and come. Both in bunches, which costs less."""
+        self.counts['acknowledged'] += count
+        session = self.session
+        if session.line and len(session.flying) <= session.inflight >> 1:
+            self.send()
+        if self.space and len(session) <= self.queue - (self.queue >> 3 or 1) and session.size <= self.queue_bytes * 7 >> 3:
+            while self.space.serve():
+                pass
+        if self.ending:
+            self.inbox.moved.set()
 
     async def _committed(self):
         """Wait for the commit at the end of this turn."""
@@ -283,9 +222,9 @@ class Client:
             commit.finish(error=error)
             return
         commit.finish()
-        self._sync()
+        self.sync()
 
-    def _sync(self):
+    def sync(self):
         """Have a fiber see to it that what waits for the disk does not wait in vain."""
         session = self.session
         if not self.syncing and session.unsafe():
@@ -300,8 +239,9 @@ class Client:
                 self.store.commit()
                 await self.store.durable()
                 session.stored(change)
-                self._answer()
-                self._send()
+                if self.connection is not None:
+                    self.connection.answer()
+                self.send()
         except OSError as error:
             log.error(f'messages of QoS 2 wait, for the store cannot be written: {error}')
         finally:
@@ -310,11 +250,20 @@ class Client:
     async def answer(self, answer):
         """Wait for an Answer that the broker has to give, or a place in a Line, and meanwhile have the client read on."""
         self.asking += 1
-        self.moved.set()
+        self.inbox.moved.set()
         try:
             return await (answer.wait() if isinstance(answer, Answer) else answer.wait(answer.serve))
         finally:
             self.asking -= 1
+
+    def _settle(self, message, handled):
+        """A message of QoS 1 or 2 was handled, or could not be."""
+        try:
+            self.session.settle(message, handled)
+        except OSError as error:
+            log.error(f'{message!r} stays unacknowledged, for the store cannot be written: {error}')
+        if self.connection is not None and not self.connection.taking:
+            self.connection.answer()
 
     # Subscribing
 
@@ -342,19 +291,10 @@ class Client:
         """The broker is to know of it."""
         self.inbox.filters.setdefault(subscription.filter, []).append(subscription)
         self.gone.discard(subscription.filter)
-        if self.stream is not None:
-            self._ask([subscription.filter])
+        if self.connection is not None:
+            self.connection.ask([subscription.filter])
         else:
             self.wanted.set()
-
-    def _ask(self, filters):
-        """Send SUBSCRIBE packets."""
-        known = self.inbox.filters
-        for at in range(0, len(filters), BATCH):
-            some = filters[at:at + BATCH]
-            identifier = self.session.identifier()
-            self.asked[identifier] = None, some
-            self.stream.post(packet.subscribe(identifier, [(name, max(each.qos for each in known[name])) for name in some]))
 
     async def unsubscribed(self, subscription):
         """A subscription has ended; the last of its filter ends it at the broker."""
@@ -372,16 +312,10 @@ class Client:
                     self._announce(other)
         if not left:
             del inbox.filters[filter]
-            if self.stream is None:
+            if self.connection is None:
                 self.gone.add(filter)
             else:
-                await self.answer(self._take_leave([filter]))
-
-    def _take_leave(self, filters):
-        identifier, answer = self.session.identifier(), Answer()
-        self.asked[identifier] = answer, filters
-        self.stream.post(packet.unsubscribe(identifier, filters))
-        return answer
+                await self.answer(self.connection.take_leave([filter]))
 
     async def request(self, topic, payload=b'', timeout=30, qos=1):
         """Publish to a topic of requests and return the payload of the answer, bytes with a `.topic`. Raises TimeoutError."""
@@ -427,7 +361,7 @@ class Client:
         if self.fiber is not None:
             raise MqttError('this client is connected already, or about to be: disconnect first')
         where = {'host': host, 'port': port, 'tls': tls, 'alpn': alpn, 'server_name': server_name, 'path': path,
-                 'headers': headers}
+                 'headers': headers, 'websocket': False}
         if '://' in host:
             from .transport import split_url
             found = split_url(host)
@@ -437,12 +371,11 @@ class Client:
             will = {'payload': b'', 'qos': 0, 'retain': False, **will}
             will = encode_topic(will['topic']), _bytes(will['payload']), will['qos'], will['retain']
         hello = packet.connect(self.client_id, self.clean, self.keepalive, username, password, will)
-        first = Answer()
+        first = None if self.demand is not None or self._closed_for() else Answer()
+        self.ending = False
         self.fiber = fiber = kernel().spawn(self._live(where, hello, timeout, retry, first), f'mqtt {self.client_id}')
-        if self.demand is not None or self._closed_for():
-            return None
         try:
-            return await first.wait()
+            return await first.wait() if first is not None else None
         except BaseException:
             fiber.cancel()
             await fiber.join()
@@ -456,321 +389,96 @@ class Client:
         return until(self.schedule)
 
     async def _live(self, where, hello, timeout, retry, first):
-        """Connect again and again."""
-        failures, attempt = 0, first
+        """Connect again and again; `first` is the Answer that `connect` waits for."""
+        failures, low, high = 0, *self.backoff
         try:
-            while True:
+            while not self.ending:
                 await self._permitted()
-                error, expected = None, False
-                received = self.counts['bytes_received']
+                received, error = 0, None
                 try:
-                    expected = await self._connected(where, hello, timeout, attempt)
+                    self.state = 'connecting'
+                    found, present, packets = await connection.connect(self, where, hello, timeout)
+                    try:
+                        self._connected(found, present)
+                        if first is not None:
+                            first.finish(present)
+                            first = None
+                        await found.run(packets)
+                    finally:
+                        received = found.received
                 except Exception as caught:
-                    error = self.failure or caught
-                    if not isinstance(error, (MqttError, OSError)):
-                        log.exception('the connection failed', error)
-                if error is not None:
-                    self.error = str(error) or repr(error)
-                    if self.state == 'connecting':
-                        log.error(self.error) if attempt is None else log.info(self.error)
-                self._lost(error, expected)
-                if attempt is not None and error is not None and (error.code or not retry):
-                    attempt.finish(error=error)
-                    return
-                if expected:
+                    error = caught
+                self._disconnected(error)
+                if error is None:
                     continue
-                if attempt is not None and attempt.done:
-                    attempt = None
-                failures = 0 if self.counts['bytes_received'] - received > 4 else failures + 1
-                low, high = self.backoff
+                if first is not None and (not retry or getattr(error, 'code', None)):
+                    return first.finish(error=error)
+                failures = 0 if received else failures + 1
                 self.state = 'waiting'
                 await sleep(min(high, low * 2 ** min(failures, 30)) * int.from_bytes(os.urandom(4), 'big') / 2 ** 32)
         finally:
-            self._lost(None, True)
+            self._disconnected(None)
             self.state, self.fiber = 'disconnected', None
-            first.finish(error=MqttError('disconnected before a connection was made'))
+            if first is not None:
+                first.finish(error=MqttError('disconnected before a connection was made'))
 
     async def _permitted(self):
-        """Wait for the schedule, a throttle that closed the connection, and for something to do."""
+        """Wait for the schedule, for the end of a throttle that closed the connection, and for something to do."""
         self.state = 'waiting'
-        while (delay := max(self._closed_for(), self.throttled - monotonic())) > 0:
-            await sleep(min(delay, 60))             # the clock may be set meanwhile
+        while (delay := max(self._closed_for(), self.throttled - monotonic() if self.shut else 0)) > 0:
+            await sleep(min(delay, NAP))
+        self.shut = False
         if self.demand is not None and not len(self.session):
-            self.wanted.clear()
             await self.wanted.wait()
 
-    async def _open(self, where, hello, timeout):
-        """Connect and introduce ourselves. Returns (stream, decoder, session present, packets that came with CONNACK)."""
-        name = f"{where['host']}" + (f" port {where['port']}" if where['port'] else '')
-        stream, step = None, 'connection'
-        try:
-            async with time_limit(timeout):
-                from .transport import connect
-                stream = await connect(**{key: value for key, value in where.items() if value is not None})
-                step = 'CONNACK'
-                stream.post(hello)
-                decoder = Decoder(False, self.max_packet)
-                packets = []
-                while not packets and decoder.fault is None:
-                    data = await stream.read(CHUNK)
-                    if not data:
-                        raise MqttError(f'{name} closed the connection before CONNACK')
-                    packets = decoder.feed(data)
-                    self.counts['bytes_received'] += len(data)
-                if packets and packets[0][0] != CONNACK:
-                    raise ProtocolError(f'{packet.NAMES[packets[0][0] >> 4]} before CONNACK (§3.2)')
-                if not packets:
-                    raise decoder.fault
-                _, present, code = packets[0]
-                if code:
-                    why = REFUSALS[code] if code < len(REFUSALS) else 'a reason that MQTT 3.1.1 does not know'
-                    raise MqttError(f'{name} refuses the connection: {why} (code {code})', code)
-                return stream, decoder, present and not self.clean, packets[1:]
-        except BaseException as error:
-            if stream is not None:
-                stream.abort()
-            if isinstance(error, TimeoutError):
-                raise MqttError(f'no {step} from {name} within {timeout:g} s') from error
-            if isinstance(error, MqttError) or not isinstance(error, Exception):
-                raise
-            raise MqttError(f'cannot connect to {name}: {error}') from error
-
-    async def _connected(self, where, hello, timeout, attempt):
-        """One connection, from CONNECT to its end; returns True where that was our wish."""
-        self.state, self.failure = 'connecting', None
-        stream, decoder, present, packets = await self._open(where, hello, timeout)
-        try:
-            self.stream, self.state, self.error = stream, 'connected', None
-            self.receipt = Sent(stream)
-            self.pinged = self.paused = self.closing = False
-            self.counts['connects'] += 1
-            log.info(f'connected as {self.client_id!r}, {"with" if present else "without"} a session')
-            self._restore(present)
-            if attempt is not None:
-                attempt.finish(present)
-            signal('mqtt:connected', session_present=present)
-            self._take(packets)
-            while decoder.fault is None:
-                data = await stream.read(CHUNK if decoder.missing <= CHUNK else min(decoder.missing, LARGE))
-                if not data:
-                    if self.closing:
-                        return True
-                    raise MqttError('the broker closed the connection')
-                packets = decoder.feed(data)
-                self.counts['bytes_received'] += len(data)
-                self._take(packets)
-                if self.inbox.full():
-                    await self._pause()
-                if len(packets) > 16:
-                    await sleep(0)
-            raise decoder.fault
-        except OSError:
-            if self.closing:
-                return True
-            raise
-        finally:
-            stream.abort()
-
-    def _restore(self, present):
-        """Bring a new connection to where the last one was."""
-        session, stream, inbox = self.session, self.stream, self.inbox
-        again = session.resume(present)
-        filters = [name for name, some in inbox.filters.items() if not present or any(each.granted is None for each in some)]
-        if self.gone:
-            if present:
-                self._take_leave(list(self.gone))
-            self.gone.clear()
-        self._ask(filters)
-        for data in again:
-            stream.post(data)
-        if self.store is not None:
-            self.store.commit()
-            self._sync()
-        inbox.wait_for_subscriptions(present)
-        mine = kernel()
-        self.timers = [mine.call_later(ORPHAN_TIME, inbox.wait_for_subscriptions, False)] if present else []
-        if self.schedule is not None:
-            from ..runtime.cron import until_end
-            self.timers.append(mine.call_later(min(until_end(self.schedule), 1e9), self._leave))
-        self.idle = stream.sent
-        if self.demand is not None:
-            self.timers.append(mine.call_later(self.demand, self._idle))
-        self.deadline = Deadline(mine, self._tick)
-        if self.keepalive:
-            self.mark = stream.sent
-            self.deadline.set(monotonic() + self.keepalive * 0.45)
+    def _connected(self, found, present):
+        self.connection, self.state, self.error, self.receipt = found, 'connected', None, Sent(found.stream)
+        self.counts['connects'] += 1
+        self.wanted.clear()
+        log.info(f'connected as {self.client_id!r}, {"with" if present else "without"} a session')
+        found.restore(present)
         self._unthrottle()
+        signal('mqtt:connected', session_present=present)
 
-    def _lost(self, error, expected):
-        """A connection has ended, or did not come about."""
-        stream, self.stream, self.open = self.stream, None, None
-        if stream is None:
+    def _disconnected(self, error):
+        """A connection has ended, or could not be made; without error it was our wish."""
+        if error is not None:
+            self.error = str(error) or repr(error)
+            if not isinstance(error, (MqttError, OSError)):
+                log.exception('the connection failed', error)
+        found, self.connection, self.open = self.connection, None, None
+        if found is None:
+            if error is not None:
+                log.info(self.error)
             return
-        stream.abort()
-        self.counts['bytes_sent'] += stream.sent
-        self.deadline.cancel()
-        for timer in self.timers:
-            timer.cancel()
-        self.inbox.wait_for_subscriptions(False)
-        for identifier, (answer, filters) in self.asked.items():
-            self.session.used.discard(identifier)
-            if answer is not None:
-                self.gone.update(name for name in filters if name not in self.inbox.filters)
-                answer.finish()
-        self.asked.clear()
-        if expected:
-            log.info('disconnected')
-        else:
-            log.error(f'connection lost: {error}')
-        signal('mqtt:disconnected', error=None if expected else str(error), expected=expected)
-
-    async def _pause(self):
-        """Stop reading until handlers have caught up, or somebody waits for an answer."""
-        self.paused = True
-        while self.inbox.full() and not self.asking:
-            self.moved.clear()
-            await self.moved.wait()
-        self.paused = False
-
-    # Receiving
-
-    def _take(self, packets):
-        """Act on packets that came in one read."""
-        session, inbox = self.session, self.inbox
-        routes, deliver, acknowledged = inbox.routes, inbox.deliver, session.acknowledged
-        received = done = 0
-        for item in packets:
-            head = item[0]
-            if head & 0xf0 == PUBLISH:
-                received += 1
-                message = Message(*item)
-                if not head & 6 or session.arrived(message):
-                    found = routes.get(message.topic)
-                    deliver(message, found if found is not None else inbox.find(message.topic))
-            elif head in (PUBACK, PUBREC, PUBCOMP):
-                receipt = acknowledged(head, item[1])
-                if receipt is not None:
-                    done += 1
-                    receipt.done = True
-                    if receipt.answer is not None:
-                        receipt.finish(True)
-            elif head == PUBREL:
-                session.released(item[1])
-            elif head == PINGRESP:
-                self.pinged = False
-                if self.keepalive:
-                    self.deadline.set(monotonic() + self.keepalive * 0.45)
-            elif head in (SUBACK, UNSUBACK):
-                self._told(*item)
-            else:
-                raise ProtocolError(f'a second {packet.NAMES[head >> 4]} (§3.2)')
-        if received:
-            self.counts['received'] += received
-        if done:
-            self.counts['acknowledged'] += done
-            for _ in range(done):
-                if not self.space.serve():
-                    break
-            self.moved.set()
-        if self.store is not None:
-            self.store.commit()
-            self._sync()
-        if session.line:
-            self._send()
-        if session.output:
-            self._answer()
-
-    def _told(self, head, identifier, codes=None):
-        """SUBACK or UNSUBACK."""
-        if identifier not in self.asked or (self.asked[identifier][0] is None) != (head == SUBACK):
-            self.session.unexpected += 1
-            return
-        answer, filters = self.asked.pop(identifier)
-        self.session.used.discard(identifier)
-        if answer is not None:
-            answer.finish()
-            return
-        if len(codes) != len(filters):
-            raise ProtocolError(f'SUBACK with {len(codes)} codes for {len(filters)} filters (§3.9.3)')
-        for name, code in zip(filters, codes):
-            for subscription in self.inbox.filters.get(name, ()):
-                subscription.grant(code)
-
-    def _answer(self):
-        """Post what the session has to say."""
-        output, stream = self.session.output, self.stream
-        if output and stream is not None:
-            stream.post(bytes(output))
-            output.clear()
-
-    def _settle(self, message, handled):
-        """A message of QoS 1 or 2 was handled, or could not be."""
-        session = self.session
-        try:
-            session.settle(message, handled)
-        except OSError as error:
-            log.error(f'{message!r} stays unacknowledged, for the store cannot be written: {error}')
-        if session.output:
-            self._answer()
-        self.moved.set()
-
-    # The connection's end
-
-    def _tick(self):
-        """Look whether the connection is alive."""
-        stream, now = self.stream, monotonic()
-        if self.pinged and not self.paused:
-            return self._drop(f'no PINGRESP within {max(5.0, self.keepalive / 2):g} s')
-        if stream.sent == self.mark:
-            stream.post(PINGREQ_PACKET)
-            self.pinged = True
-            self.deadline.set(now + max(5.0, self.keepalive / 2))
-        else:
-            self.deadline.set(now + self.keepalive * 0.45)
-        self.mark = stream.sent
-
-    def _idle(self):
-        """Leave a connection on demand when nothing was sent for a while."""
-        stream = self.stream
-        if stream.sent == self.idle and not len(self.session) and not self.session.held:
-            self._leave()
-        else:
-            self.idle = stream.sent
-            self.timers.append(kernel().call_later(self.demand, self._idle))
-
-    def _drop(self, why):
-        self.failure = MqttError(why)
-        self.stream.abort()
-
-    def _leave(self):
-        """Say DISCONNECT and close; what is queued stays so."""
-        stream = self.stream
-        if stream is not None and not self.closing:
-            self.closing, self.open = True, None
-            stream.post(packet.DISCONNECT_PACKET)
-            kernel().spawn(stream.close(), 'mqtt close')
+        found.end()
+        self.counts['bytes_sent'] += found.stream.sent
+        self.counts['bytes_received'] += found.received
+        self.inbox.moved.set()
+        log.info('disconnected' if error is None else f'connection lost: {self.error}')
+        signal('mqtt:disconnected', error=None if error is None else self.error, expected=error is None)
 
     async def disconnect(self, timeout=5):
         """Send what is queued and have it acknowledged, for at most `timeout` seconds, then DISCONNECT. `connect` may follow.
 
         Messages that are not acknowledged by then stay in the session; who waits for them gets MqttError.
         """
-        fiber = self.fiber
+        fiber, session, moved = self.fiber, self.session, self.inbox.moved
         if fiber is None:
             return
-        session = self.session
+        self.ending = True
         for subscription in self.inbox.everyone():
             subscription.acknowledge()
-        if self.stream is not None:
-            try:
-                async with time_limit(timeout):
-                    while self.open is not None and (len(session) or session.held):
-                        await sleep(0.01)
-            except TimeoutError:
-                pass
-        self._leave()
-        if self.stream is not None:
-            await self.stream.close()
+        try:
+            async with time_limit(timeout):
+                while self.open is not None and (len(session) or session.held):
+                    moved.clear()
+                    await moved.wait()
+        except TimeoutError:
+            pass
+        if self.connection is not None:
+            self.connection.leave()
+            await self.connection.stream.close()
         fiber.cancel()
         await fiber.join()
         error = MqttError('the client was disconnected')
@@ -795,14 +503,23 @@ class Client:
         self.throttled = monotonic() + seconds
         self.open = None
         signal('mqtt:throttle', seconds=seconds, close=close)
-        if close:
-            self._leave()
+        if close and self.connection is not None:
+            self.shut = True
+            self.connection.leave()
         kernel().call_later(seconds, self._unthrottle)
 
     def _unthrottle(self):
-        if self.stream is not None and not self.closing and monotonic() >= self.throttled:
-            self.open = self.stream
-            self._send()
+        if self.connection is not None and not self.connection.closing and monotonic() >= self.throttled:
+            self.open = self.connection.stream
+            self.send()
+
+
+async def _room(stream):
+    """Wait until the kernel has what was posted. A lost connection is none of the publisher's concern."""
+    try:
+        await stream.drain()
+    except OSError:
+        pass
 
 
 def _bytes(payload):

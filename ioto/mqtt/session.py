@@ -142,7 +142,7 @@ class Session:
 
     def drop(self):
         """Take the oldest QoS 0 message out of the line and return it; None where there is none."""
-        message = next((message for message in self.line if not message.qos), None)
+        message = next((message for message in self.line if not message.qos), None) if self.zeros else None
         if message is not None:
             self.line.remove(message)
             self.zeros -= 1
@@ -189,7 +189,7 @@ class Session:
 
     def unsafe(self):
         """Whether something waits to be sent until it is on the disk."""
-        return self.releases or self.durable < self.change and any(message.qos == 2 for message in self.line)
+        return bool(self.releases or self.line and self.line[0].qos == 2 and self.line[0].change > self.durable)
 
     def resume(self, present):
         """A connection was made, with the broker having a session of ours or not. Returns the packets to be sent again."""

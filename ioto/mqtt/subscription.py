@@ -12,8 +12,9 @@ from collections import deque
 
 from ..runtime.fiber import kernel
 from ..runtime.log import Log
-from ..runtime.sync import Line
+from ..runtime.sync import Event, Line
 from .errors import MqttError
+from .receipt import Answer
 from .topics import Tree, matches
 
 log = Log('mqtt')
@@ -21,32 +22,6 @@ KNOWN = 1024            # topics whose subscriptions are remembered,
 KNOWN_SIZE = 256        # each of up to this many characters
 ORPHANS = 1000          # messages that wait for their subscription
 ROOM = 1 << 20          # bytes of payload that may wait
-
-
-class Answer:
-    """What fibers wait for: `wait` returns what `finish` was given, or raises it."""
-
-    __slots__ = ('done', 'value', 'error', 'line')
-
-    def __init__(self):
-        self.done, self.value, self.error, self.line = False, None, None, Line()
-
-    def finish(self, value=None, error=None):
-        if not self.done:
-            self.done, self.value, self.error = True, value, error
-            while self.line.serve():
-                pass
-
-    async def wait(self):
-        if not self.done:
-            await self.line.wait(_nothing)
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-def _nothing():
-    pass
 
 
 class Subscription:
@@ -173,6 +148,7 @@ class Inbox:
         self.orphans = []           # messages that wait for a subscription
         self.patient = False        # whether more may do so
         self.unmatched = self.dropped = 0
+        self.moved = Event()        # something was handled
 
     def add(self, subscription):
         """Register; returns whether the broker is to be told."""
@@ -241,6 +217,7 @@ class Inbox:
         self.count -= 1
         self.size -= len(message.payload)
         self._done(message, well)
+        self.moved.set()
 
     def _done(self, message, well=True):
         if message.qos:
@@ -263,6 +240,11 @@ class Inbox:
         """From here on messages that nobody wants wait for who does; or do not, and those that waited are done with."""
         self.patient = patient
         orphans, self.orphans = self.orphans, []
-        if not patient:
-            for message in orphans:
-                self._orphan(message)
+        for message in orphans:
+            self._orphan(message)
+
+    def forget_orphans(self):
+        """The connection has ended: the broker will send them again."""
+        orphans, self.orphans = self.orphans, []
+        for message in orphans:
+            self.settle(message, False)
