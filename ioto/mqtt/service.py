@@ -115,14 +115,15 @@ class Service:
         self.fiber = spawn(self._connect(), 'mqtt service')
 
     async def _connect(self):
+        client = self.client
         while True:
             try:
-                await self.client.connect(retry=True, **self.where)
-                return
+                await client.connect(retry=True, **self.where)
+                return                          # from here on the client mends what is lost
             except MqttError as error:
                 if error.code is None:          # the app has disconnected
                     return
-                log.error(f'{error}; next attempt in {self.patience:g} secs')
+            log.error(f'refused: next attempt in {self.patience:g} secs')
             await sleep(self.patience)
 
     async def stop(self):
