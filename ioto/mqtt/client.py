@@ -217,12 +217,23 @@ class Client:
         """Commit what this turn has brought; called by the scheduler at the end of it."""
         commit, self.commit = self.commit, None
         try:
-            self.store.commit()
+            if not self.store.commit(wait=False):
+                kernel().spawn(self._settle_commit(commit), 'mqtt store')
+                return
         except OSError as error:
             commit.finish(error=error)
             return
         commit.finish()
         self.sync()
+
+    async def _settle_commit(self, commit):
+        try:
+            await self.store.settle()
+        except OSError as error:
+            commit.finish(error=error)
+        else:
+            commit.finish()
+            self.sync()
 
     def sync(self):
         """Have a fiber see to it that what waits for the disk does not wait in vain."""

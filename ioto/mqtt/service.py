@@ -95,7 +95,8 @@ class Service:
         try:
             from ..runtime.tls import TlsError, client_context
         except ImportError as error:
-            raise ServiceError('mqtt.tls' if tls else 'mqtt.endpoint', f'TLS: {error}; on OpenWrt: opkg install python3-openssl') from None
+            where = 'mqtt.endpoint' if tls is None else 'mqtt.tls'
+            raise ServiceError(where, f'TLS: {error}; on OpenWrt: opkg install python3-openssl') from None
         tls = tls or {}
         paths = {name: self.resolve(tls[name]) for name in FILES if tls.get(name)}
         try:
@@ -109,9 +110,11 @@ class Service:
 
     async def start(self):
         """Make the client, and begin to connect. Raises StoreError where the store cannot be opened."""
-        from . import store
-        kept = store.Store(self.store, self.identifier, self.sync) if self.store else None
-        self.client = Client(self.identifier, store=kept, **self.options)
+        store = None
+        if self.store:
+            from .store import Store
+            store = Store(self.store, self.identifier, self.sync)
+        self.client = Client(self.identifier, store=store, **self.options)
         self.fiber = spawn(self._connect(), 'mqtt service')
 
     async def _connect(self):

@@ -1,16 +1,19 @@
 """services.mqtt: an agent in a child process, against mosquitto."""
 
+import inspect
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 
 import pytest
 
-from ioto import Agent, ConfigError
-from tests.child import PATIENCE, Child, get, write
+from ioto import Agent, ConfigError, json5
+from ioto.config import MQTT, load
+from ioto.mqtt import Client
+from ioto.mqtt.service import SESSION
+from tests.child import PATIENCE, TREE, Child, get, write
 from tests.mqtt.broker import Broker, free_ports, program
 
 # Publishes and receives what tests ask for over HTTP, through actions that need nobody to sign in.
@@ -276,6 +279,20 @@ def test_a_damaged_store_does_not_stop_the_start(folder, broker):
         child.wait_for('signal connected')
         assert child.stop() == 0
     assert (folder.parent / 'state/mqtt.db.corrupt-1').read_text() == 'nonsense' * 100
+
+
+def test_the_shipped_configuration_shows_the_properties_and_their_defaults():
+    with open(os.path.join(TREE, 'config/ioto.json5'), encoding='utf-8') as file:
+        block = re.search('(?ms)^    // mqtt: .*?^    // },', file.read())[0]
+    shown = json5.parse('{' + re.sub('(?m)^    //', '', block) + '}')['mqtt']
+    values = load({'mqtt': shown}).values['mqtt']
+    assert set(values) == set(MQTT) and set(values['tls']) == set(MQTT['tls']) and set(values['will']) == set(MQTT['will'])
+    defaults = {name: each.default for name, each in inspect.signature(Client).parameters.items()}
+    for name, argument in SESSION.items():
+        if name not in ('clean', 'demand', 'schedule'):
+            assert values[name] == (list(defaults[argument]) if name == 'backoff' else defaults[argument]), name
+    assert (values['requests']['topic'], values['requests']['answer']) == defaults['request']
+    assert values['timeout'] == inspect.signature(Client.connect).parameters['timeout'].default
 
 
 # Status
