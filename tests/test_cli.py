@@ -158,10 +158,10 @@ def test_id_and_product_are_the_devices(folder):
 
 def test_reset_removes_what_was_learned_and_nothing_else(folder, tmp_path):
     state = tmp_path / 'elsewhere'
-    for name in ('device.json5', 'provision.json5', 'ioto.key', 'device.db', 'device.db-wal', 'mine.txt'):
+    for name in ('device.json5', 'provision.json5', 'ioto.key', 'device.db', 'device.db-wal', 'mqtt.db.corrupt-1', 'mine.txt'):
         write(state, name, 'x')
     assert run('--config', folder, '--state', state, '--exit', 'app:ready').returncode == 0
-    assert len(os.listdir(state)) == 6
+    assert len(os.listdir(state)) == 7
     assert run('--config', folder, '--state', state, '--reset', '--exit', 'app:ready').returncode == 0
     assert os.listdir(state) == ['mine.txt']
 

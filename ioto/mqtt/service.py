@@ -65,7 +65,7 @@ class Service:
         self._secure(config)
         if self.store:
             try:
-                from . import store                 # noqa: F401: whether this board can
+                from . import store     # whether this board can
             except ImportError as error:
                 raise ServiceError('mqtt.store', f"{error}; or set store: '' to keep messages in memory") from None
 
