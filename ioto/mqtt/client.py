@@ -361,7 +361,7 @@ class Client:
         if self.fiber is not None:
             raise MqttError('this client is connected already, or about to be: disconnect first')
         where = {'host': host, 'port': port, 'tls': tls, 'alpn': alpn, 'server_name': server_name, 'path': path,
-                 'headers': headers}
+                 'headers': headers, 'websocket': False}
         if '://' in host:
             from .transport import split_url
             found = split_url(host)

@@ -55,7 +55,9 @@ async def connect(client, where, hello, timeout):
             raise MqttError(f'no {step} from {name} within {timeout:g} s') from error
         if isinstance(error, MqttError) or not isinstance(error, Exception):
             raise
-        raise MqttError(f'cannot connect to {name}: {error}') from error
+        why = getattr(error, 'strerror', None) or str(error)
+        named = isinstance(error, OSError) and step == 'connection'
+        raise MqttError(why if named else f'cannot connect to {name}: {why}') from error
     head, *given = packets[0] if packets else (0,)
     if head == CONNACK and not given[1]:
         return Connection(client, stream, decoder), given[0] and not client.clean, packets[1:]
