@@ -154,7 +154,12 @@ class Client:
         elif self.demand is not None:
             self.wanted.set()
         if self.store is not None:
-            await self._committed()
+            try:
+                await self._committed()
+            except OSError:
+                if not receipt.posted:
+                    session.withdraw(receipt)
+                raise
         mine = kernel()
         mine.budget -= 1
         if mine.budget < 0:
@@ -218,7 +223,7 @@ class Client:
         commit, self.commit = self.commit, None
         try:
             if not self.store.commit(wait=False):
-                kernel().spawn(self._settle_commit(commit), 'mqtt store')
+                kernel().spawn(self._commit_later(commit), 'mqtt store')
                 return
         except OSError as error:
             commit.finish(error=error)
@@ -226,7 +231,7 @@ class Client:
         commit.finish()
         self.sync()
 
-    async def _settle_commit(self, commit):
+    async def _commit_later(self, commit):
         try:
             await self.store.settle()
         except OSError as error:
@@ -247,7 +252,6 @@ class Client:
         try:
             while session.unsafe():
                 change = session.change
-                self.store.commit()
                 await self.store.durable()
                 session.stored(change)
                 if self.connection is not None:
