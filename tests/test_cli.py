@@ -97,10 +97,10 @@ def test_a_mistake_in_the_configuration_has_status_1_and_says_where(folder):
 
 
 def test_a_service_that_is_not_there_is_an_error_and_not_silence(folder):
-    write(folder, 'local.json5', '{services: {mqtt: true}}')
+    write(folder, 'local.json5', '{services: {shadow: true}}')
     result = run('--config', folder)
     assert result.returncode == 1
-    assert result.stderr.startswith(f'{folder}/local.json5:1:13: services.mqtt: ')
+    assert result.stderr.startswith(f'{folder}/local.json5:1:13: services.shadow: ')
     assert result.stderr.count('\n') == 1
     with Child(folder, '--nolocal') as child:
         assert child.stop() == 0

@@ -44,7 +44,7 @@ class Service:
         self.config, self.resolve = config, resolve
         config = {'clean': False, 'backoff': [1, 120], 'store': '@state/mqtt.db', **config}
         if 'endpoint' not in config:
-            raise ServiceError('mqtt.endpoint', "it is missing: expected the broker's host or URL")
+            raise ServiceError('services.mqtt', "it needs mqtt.endpoint, the broker's host or URL")
         self.identifier = config.get('clientId', device) or ''
         if not self.identifier and (config['store'] or not config['clean']):
             raise ServiceError('mqtt.clientId', 'it is missing, and so is device.id: expected a name that no other client has')

@@ -90,11 +90,6 @@ class Store:
         self.identifiers.clear()
         self.emptied = True
 
-    @property
-    def held(self):
-        """Whether a commit would have to wait."""
-        return self.file.held
-
     def commit(self, wait=True):
         """Write all that is staged, safe from a SIGKILL, in one transaction. Returns whether that is done.
 
@@ -103,7 +98,7 @@ class Store:
         """
         if not (self.messages or self.forgotten or self.released or self.identifiers or self.emptied):
             return True
-        if not wait and self.held:
+        if not wait and self.file.held:
             return False
         with self.file as connection:
             if self.emptied:

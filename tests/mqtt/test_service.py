@@ -216,10 +216,28 @@ def test_a_reload_moves_to_another_broker(folder, broker, tmp_path):
     assert 'Traceback' not in child.output()
 
 
+def test_a_reload_takes_a_renewed_certificate(folder, certs, tmp_path):
+    (tmp_path / 'certs').mkdir()
+    for name in ('ca.crt', 'device.crt', 'device.key'):
+        (tmp_path / 'certs' / name).write_bytes((certs / name).read_bytes())
+    with Broker(tmp_path / 'broker', certs=certs) as broker:
+        configure(folder, {'endpoint': f'mqtts://127.0.0.1:{broker.ports["mutual"]}', 'tls': {
+            'authority': '@certs/ca.crt', 'certificate': '@certs/device.crt', 'key': '@certs/device.key', 'serverName': 'localhost'}})
+        with Child(folder) as child:
+            child.wait_for('signal connected')
+            child.send(signal.SIGHUP)
+            child.wait_for('Configuration reloaded')
+            assert 'signal disconnected' not in child.output()
+            os.utime(tmp_path / 'certs/device.crt', (1, 1))
+            child.send(signal.SIGHUP)
+            child.wait_for(re.compile('(?s)signal connected.*signal disconnected True.*signal connected'))
+            assert child.stop() == 0
+
+
 # Mistakes
 
 @pytest.mark.parametrize('mqtt, property, reason', [
-    ({}, 'mqtt.endpoint', "it is missing: expected the broker's host or URL"),
+    ({}, 'services.mqtt', "it needs mqtt.endpoint, the broker's host or URL"),
     ({'endpoint': 'http://x'}, 'mqtt.endpoint', 'expected mqtt://, mqtts://, ws:// or wss://'),
     ({'endpoint': ''}, 'mqtt.endpoint', 'a text that is not empty'),
     ({'endpoint': 'mqtt://x', 'port': 1}, 'mqtt.port', 'the endpoint is a URL, which has the port'),
