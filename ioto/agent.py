@@ -187,7 +187,7 @@ class Agent:
         return 0 if await self.close() else 1
 
     def reload(self):
-        """Reopen the log file and read the configuration of web and mqtt again; a mistake there is logged and changes nothing."""
+        """Reopen the log file, read the configuration of web and mqtt again; a mistake there is logged and changes nothing."""
         logging.reopen()
         if not self.web and not self.mqtt:
             return
@@ -222,7 +222,8 @@ class Agent:
 
     def _reset(self):
         names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
-        names = [name for name in names if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')) or '.db.corrupt-' in name]
+        names = [name for name in names
+                 if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')) or '.db.corrupt-' in name]
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))

@@ -82,15 +82,17 @@ AUTH = {
 }
 MQTT = {
     'endpoint': 'word', 'port': 'port', 'clientId': 'word', 'clean': 'flag', 'keepalive': 'time', 'username': 'text',
-    'password': 'text', 'alpn': ['word'], 'tls': dict.fromkeys('authority certificate key serverName'.split(), 'text') | {'verify': 'flag'},
-    'will': {'topic': 'word', 'payload': 'any', 'qos': 'qos', 'retain': 'flag'}, 'store': 'text', 'sync': 'span', 'inflight': 'some',
-    'queue': 'some', 'queueBytes': 'room', 'maxPacket': 'room', 'backoff': ['span'], 'timeout': 'span', 'schedule': 'text',
-    'demand': 'span', 'requests': {'topic': 'word', 'answer': 'word'},
+    'password': 'text', 'alpn': ['word'], 'store': 'text', 'sync': 'span', 'inflight': 'some', 'queue': 'some',
+    'queueBytes': 'room', 'maxPacket': 'room', 'backoff': ['span'], 'timeout': 'span', 'schedule': 'text', 'demand': 'span',
+    'tls': dict.fromkeys('authority certificate key serverName'.split(), 'text') | {'verify': 'flag'},
+    'will': {'topic': 'word', 'payload': 'any', 'qos': 'qos', 'retain': 'flag'},
+    'requests': {'topic': 'word', 'answer': 'word'},
 }
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}
 TOP = dict.fromkeys(('api', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
-    'auth': AUTH, 'mqtt': MQTT, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'schema': 'any',
+    'mqtt': MQTT,
+    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'schema': 'any',
     'services': dict.fromkeys(SERVICES, 'flag') | {'serialize': 'serialize'},
     'directories': dict.fromkeys(('state', 'site', 'certs'), 'text'),
     'device': {'*': 'any'} | dict.fromkeys('id name product model version description'.split(), 'text'),

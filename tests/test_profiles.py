@@ -183,14 +183,15 @@ def test_mqtt_needs_sqlite3_for_a_store_and_nothing_else(folder, broker, store, 
     assert not modules & set(HEAVY) - allowed - ({'datetime'} if store else set())
 
 
-@pytest.mark.parametrize('mqtt, message', [
-    ("endpoint: 'x'", "mqtt.store: No module named 'sqlite3' on this board; on OpenWrt: opkg install python3-sqlite3; or set store: ''"),
-    ("endpoint: 'mqtts://x', store: ''", "mqtt.endpoint: TLS: No module named 'ssl' on this board; on OpenWrt: opkg install python3-openssl"),
-    ("endpoint: 'x', tls: {}, store: ''", "mqtt.tls: TLS: No module named 'ssl' on this board; on OpenWrt: opkg install python3-openssl")])
-def test_mqtt_says_which_package_is_missing(folder, mqtt, message):
+@pytest.mark.parametrize('mqtt, where, name, package', [
+    ("endpoint: 'x'", 'mqtt.store', 'sqlite3', "python3-sqlite3; or set store: ''"),
+    ("endpoint: 'mqtts://x', store: ''", 'mqtt.endpoint: TLS', 'ssl', 'python3-openssl'),
+    ("endpoint: 'x', tls: {}, store: ''", 'mqtt.tls: TLS', 'ssl', 'python3-openssl')])
+def test_mqtt_says_which_package_is_missing(folder, mqtt, where, name, package):
     write(folder, 'local.json5', "{services: {mqtt: true}, device: {id: 'x'}, mqtt: {%s}}" % mqtt)
     child = board(folder, WEB, LACKING)
     assert child.wait() == 1
+    message = f"{where}: No module named '{name}' on this board; on OpenWrt: opkg install {package}"
     assert message in child.output() and 'Traceback' not in child.output()
 
 

@@ -1,8 +1,9 @@
-"""`services.mqtt`: a Client made of the `mqtt` properties, that connects in a fiber of its own and is there from the start.
+"""`services.mqtt`: a Client made of the `mqtt` properties, which connects in a fiber of its own.
 
-Making a Service checks all that can be checked without a broker, reads certificates, and opens nothing; a mistake is a
-ServiceError that names its property. A broker that is not there, or refuses, is asked again and again; what is published
-meanwhile is queued. What CONNECTION names takes effect at a `reload`, with a new connection; the rest at a restart.
+Making a Service checks all that can be checked without a broker, reads certificates, and opens nothing; a mistake is
+a ServiceError that names its property. A broker that is not there, or refuses, is asked again and again; what is
+published meanwhile is queued. What CONNECTION names takes effect at a `reload`, with a new connection; the rest at a
+restart.
 """
 
 import os
@@ -17,10 +18,9 @@ from .topics import encode_topic
 log = Log('mqtt')
 
 # Properties, and the arguments of Client and Client.connect that they are
-SESSION = {'clean': 'clean', 'keepalive': 'keepalive', 'inflight': 'inflight', 'queue': 'queue', 'queueBytes': 'queue_bytes',
-           'maxPacket': 'max_packet', 'backoff': 'backoff', 'demand': 'demand', 'schedule': 'schedule'}
-CONNECTION = {'endpoint': 'host', 'port': 'port', 'username': 'username', 'password': 'password', 'alpn': 'alpn',
-              'timeout': 'timeout'}
+SESSION = {name: name for name in 'clean keepalive inflight queue backoff demand schedule'.split()} | {
+    'queueBytes': 'queue_bytes', 'maxPacket': 'max_packet'}
+CONNECTION = {name: name for name in 'port username password alpn timeout'.split()} | {'endpoint': 'host'}
 FILES = ('authority', 'certificate', 'key')
 
 
@@ -47,7 +47,7 @@ class Service:
             raise ServiceError('services.mqtt', "it needs mqtt.endpoint, the broker's host or URL")
         self.identifier = config.get('clientId', device) or ''
         if not self.identifier and (config['store'] or not config['clean']):
-            raise ServiceError('mqtt.clientId', 'it is missing, and so is device.id: expected a name that no other client has')
+            raise ServiceError('mqtt.clientId', 'it is missing, and so is device.id: expected a name of its own')
         self.store, self.sync = config['store'] and resolve(config['store']), config.get('sync', 1.0)
         self.patience = _backoff(config['backoff'])
         self.options = {name: config[key] for key, name in SESSION.items() if key in config}
@@ -56,8 +56,8 @@ class Service:
                 self.options[key] = 0 if key == 'keepalive' else None
         if self.options.get('keepalive', 0) > 65535:
             raise ServiceError('mqtt.keepalive', "expected at most 65535 secs, or 'never'")
-        requests = config.get('requests', {})
-        self.options['request'] = requests.get('topic', 'ioto/service/{id}/'), requests.get('answer', 'ioto/device/{id}/')
+        requests = {'topic': 'ioto/service/{id}/', 'answer': 'ioto/device/{id}/', **config.get('requests', {})}
+        self.options['request'] = requests['topic'], requests['answer']
         self._check_schedule(config)
         self.where = {name: config[key] for key, name in CONNECTION.items() if key in config}
         self.where['will'] = _will(config.get('will'))
@@ -136,7 +136,7 @@ class Service:
         await self.client.close()
 
     async def reload(self, other):
-        """Take over what CONNECTION names, `will` and `tls` from another Service, with a new connection where that differs."""
+        """Take over CONNECTION, `will` and `tls` from another Service, by a new connection where they differ."""
         names = (*CONNECTION, 'will', 'tls')
         if self.files == other.files and all(self.config.get(name) == other.config.get(name) for name in names):
             return
@@ -159,7 +159,7 @@ class Service:
 def _backoff(span):
     """The longest wait. Raises ServiceError."""
     if len(span) != 2 or not span[0] <= span[1] < float('inf'):
-        raise ServiceError('mqtt.backoff', "expected two times, the first and the longest wait, such as ['1 sec', '2 mins']")
+        raise ServiceError('mqtt.backoff', "expected two times, the first and longest wait, such as ['1 sec', '2 mins']")
     return span[1]
 
 

@@ -93,8 +93,8 @@ class Store:
     def commit(self, wait=True):
         """Write all that is staged, safe from a SIGKILL, in one transaction. Returns whether that is done.
 
-        While the WAL is being cut it waits, or without `wait` does nothing: `settle` follows. Raises StoreError, such as for
-        a full disk; then all is still staged, and `forget` takes a message back.
+        While the WAL is being cut it waits, or without `wait` does nothing: `settle` follows. Raises StoreError, such as
+        for a full disk; then all is still staged, and `forget` takes a message back.
         """
         if not (self.messages or self.forgotten or self.released or self.identifiers or self.emptied):
             return True
@@ -109,7 +109,8 @@ class Store:
                     ("UPDATE message SET released = 1, payload = x'' WHERE number = ?", self.released),
                     ('DELETE FROM message WHERE number = ?', self.forgotten),
                     ('INSERT OR IGNORE INTO received VALUES (?)', [n for n, new in self.identifiers.items() if new]),
-                    ('DELETE FROM received WHERE identifier = ?', [n for n, new in self.identifiers.items() if not new])):
+                    ('DELETE FROM received WHERE identifier = ?', [n for n, new in self.identifiers.items() if not new])
+            ):
                 if numbers:
                     connection.executemany(statement, zip(numbers))
         self._clear()

@@ -8,8 +8,9 @@ commits, with all that was forced.
 A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files
 in the order that SQLite demands: first the bulk of it (PASSIVE), while commits go on, then what has come meanwhile,
 and the WAL is cut to nothing (TRUNCATE). That last step excludes commits for two forcings of a few pages, or none:
-who can wait looks at `held` and awaits `free`, else SQLite makes a commit wait. The WAL is cut, not restarted,
-because a restart by a connection that forces nothing could leave frames of two ages on the disk.
+who can wait looks at `held` and awaits `free`, else SQLite makes a commit wait. Between the two a commit that finds
+all of the WAL copied begins it anew, over old frames, which has to be forced (else a power cut could leave frames of
+two ages): so synchronous is NORMAL then, and OFF only while the WAL began as an empty file.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).
@@ -172,6 +173,7 @@ class File:
             size = os.fstat(self.wal).st_size
             if not self.copying and size >= self.mark:
                 self.copying = True
+                self.connection.execute('PRAGMA synchronous=NORMAL')
                 kernel.spawn(self._checkpoint(), f'checkpoint of {self.path}')
             elif size >= self.mark + 3 * self.limit:
                 self.free.clear()               # the disk is slower than the writer
@@ -211,7 +213,8 @@ class File:
         try:
             await to_thread(self._copy, 'PASSIVE')
             self.free.clear()
-            await to_thread(self._copy, 'TRUNCATE')
+            if await to_thread(self._copy, 'TRUNCATE') and self.connection and not self.connection.in_transaction:
+                self.connection.execute('PRAGMA synchronous=OFF')
         except sqlite3.Error as error:
             log.error(f'{self.path}: checkpoint: {error}')
         finally:
@@ -221,9 +224,9 @@ class File:
             self.free.set()
 
     def _copy(self, mode):
+        """Checkpoint; returns whether nobody was in the way."""
         with self.lock:
-            if self.wal >= 0:
-                self.copier.execute(f'PRAGMA wal_checkpoint({mode})')
+            return self.wal >= 0 and not self.copier.execute(f'PRAGMA wal_checkpoint({mode})').fetchone()[0]
 
     async def close(self):
         """Force everything to the disk, in the database itself, and close; harmless when it is closed."""

@@ -283,7 +283,7 @@ async def identify(web, schemes):
 
 
 async def require_administrator(web):
-    """Let only a user with the role of the first administrator ('admin') pass, whatever the routes. Raises HttpError 401, 403."""
+    """Let only users with the role of the first administrator pass, whatever the routes. Raises HttpError 401, 403."""
     access = web.connection.server.access
     user = access and await identify(web, web.route.schemes or access.schemes)
     if not user or not user.has_role(access.role):

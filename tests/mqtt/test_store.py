@@ -307,7 +307,7 @@ def written():
 
 @pytest.mark.parametrize('together, waiting, most', [(1, 0, 1200), (1, 20, 2700), (20, 20, 700)])
 def test_the_bytes_that_a_message_costs(path, together, waiting, most):
-    """Of 100 bytes, put and forgotten, in the WAL and the database together, as the docstring of ioto.mqtt.store says."""
+    """Of 100 bytes, put and forgotten, in the WAL and the database together, as the docstring of the module says."""
     async def main():
         store = Store(path, 'device')
         before, count = written(), 2000
