@@ -167,14 +167,30 @@ def security(options):
     return context
 
 
-async def connect(client, options):
-    """Connect as the options say. Raises MqttError, OSError, ValueError."""
-    will = None
+async def connect(client, options, limit):
+    """Connect as the options say. Raises MqttError, OSError, ValueError.
+
+    A lost connection is told of; `pub` gives up when it does not come back.
+    """
+    will, timers = None, []
     if options.will_topic is not None:
         will = {'topic': options.will_topic, 'payload': options.will_payload or '', 'qos': options.will_qos or 0,
                 'retain': options.will_retain}
     await client.connect(options.url or options.host or 'localhost', options.port, security(options),
                          [options.tls_alpn] if options.tls_alpn else (), None, options.username, options.pw, will)
+
+    def lost(error, expected):
+        if not expected:
+            if not options.quiet:
+                say(f'connection lost: {error}')
+            if options.command == PUB:
+                timers.append(kernel().call_later(PATIENCE, limit.give_up))
+
+    def back(**_):
+        while timers:
+            timers.pop().cancel()
+    runtime.watch('mqtt:disconnected', lost)
+    runtime.watch('mqtt:connected', back)
 
 
 # pub
@@ -184,12 +200,10 @@ async def publish(client, options, limit):
     topic, settings = options.topic[0], {'qos': options.qos or 0, 'retain': options.retain}
     if not options.stdin_line:
         payload = _payload(options)
-        await connect(client, options)
-        _watch(limit)
+        await connect(client, options, limit)
         receipt = await client.publish(topic, payload, **settings)
     else:
-        await connect(client, options)
-        _watch(limit)
+        await connect(client, options, limit)
         receipt = None
         async for line in _lines():
             receipt = await client.publish(topic, line, **settings)
@@ -211,21 +225,6 @@ def _payload(options):
     if not payload:
         raise OSError(f'{options.file or "standard input"} is empty; -n sends an empty message')
     return payload
-
-
-def _watch(limit):
-    """Give up when a lost connection does not come back."""
-    timers = []
-
-    def lost(expected, **_):
-        if not expected:
-            timers.append(kernel().call_later(PATIENCE, limit.give_up))
-
-    def back(**_):
-        while timers:
-            timers.pop().cancel()
-    runtime.watch('mqtt:disconnected', lost)
-    runtime.watch('mqtt:connected', back)
 
 
 async def _lines():
@@ -317,12 +316,12 @@ class Printer:
             self.done.set()
 
 
-async def subscribe(client, options, _limit):
+async def subscribe(client, options, limit):
     """Write what comes; the exit status."""
     printer = Printer(options)
     try:
         subscriptions = [client.subscribe(topic, printer, options.qos or 0) for topic in options.topic]
-        await connect(client, options)
+        await connect(client, options, limit)
         refused = 0
         for subscription in subscriptions:
             try:
@@ -356,8 +355,10 @@ async def run(options):
             return await (publish if options.command == PUB else subscribe)(client, options, limit)
     except TimeoutError:
         status, why = (LOST, f'the connection did not come back: {client.error}') if limit.lost else (TIMED_OUT, 'timed out')
-    except (MqttError, OSError, ValueError) as error:
-        status = getattr(error, 'code', None) or 1
+    except MqttError as error:
+        status, why = error.code or (LOST if client.counts['connects'] else 1), str(error)
+    except (OSError, ValueError) as error:
+        status = 1
         why = getattr(error, 'strerror', None) or str(error)
         if getattr(error, 'filename', None):
             why = f'{error.filename}: {why}'
