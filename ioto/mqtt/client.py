@@ -154,7 +154,12 @@ class Client:
         elif self.demand is not None:
             self.wanted.set()
         if self.store is not None:
-            await self._committed()
+            try:
+                await self._committed()
+            except OSError:
+                if not receipt.posted:
+                    session.withdraw(receipt)
+                raise
         mine = kernel()
         mine.budget -= 1
         if mine.budget < 0:
@@ -217,12 +222,23 @@ class Client:
         """Commit what this turn has brought; called by the scheduler at the end of it."""
         commit, self.commit = self.commit, None
         try:
-            self.store.commit()
+            if not self.store.commit(wait=False):
+                kernel().spawn(self._commit_later(commit), 'mqtt store')
+                return
         except OSError as error:
             commit.finish(error=error)
             return
         commit.finish()
         self.sync()
+
+    async def _commit_later(self, commit):
+        try:
+            await self.store.settle()
+        except OSError as error:
+            commit.finish(error=error)
+        else:
+            commit.finish()
+            self.sync()
 
     def sync(self):
         """Have a fiber see to it that what waits for the disk does not wait in vain."""
@@ -236,7 +252,6 @@ class Client:
         try:
             while session.unsafe():
                 change = session.change
-                self.store.commit()
                 await self.store.durable()
                 session.stored(change)
                 if self.connection is not None:

@@ -131,7 +131,10 @@ class Connection:
         stream, decoder, inbox = self.stream, self.decoder, self.inbox
         try:
             while True:
-                self._take(packets)
+                done = self._take(packets)
+                if self.store is not None and not self.store.commit(wait=False):
+                    await self.store.settle()
+                self._answer_all(done)
                 if decoder.fault is not None:
                     raise decoder.fault
                 if inbox.full():
@@ -157,7 +160,7 @@ class Connection:
         self._alive()
 
     def _take(self, packets):
-        """Act on the packets of one read."""
+        """Act on the packets of one read. Returns how many messages are done with."""
         session, inbox = self.session, self.inbox
         routes, deliver, acknowledged = inbox.routes, inbox.deliver, session.acknowledged
         received = done = 0
@@ -185,15 +188,17 @@ class Connection:
                 self._told(*item)
             else:
                 raise ProtocolError(f'a second {NAMES[head >> 4]} (§3.2)')
-        self.taking, client = False, self.client
-        client.counts['received'] += received
+        self.client.counts['received'] += received
+        return done
+
+    def _answer_all(self, done):
+        """Send what a read made necessary."""
+        self.taking = False
         if self.store is not None:
-            self.store.commit()
-            client.sync()
+            self.client.sync()
         if done:
-            client.acknowledged(done)
-        if session.output:
-            self.answer()
+            self.client.acknowledged(done)
+        self.answer()
 
     def _told(self, head, identifier, codes=None):
         """SUBACK or UNSUBACK."""

@@ -144,10 +144,14 @@ class Session:
         """Take the oldest QoS 0 message out of the line and return it; None where there is none."""
         message = next((message for message in self.line if not message.qos), None) if self.zeros else None
         if message is not None:
-            self.line.remove(message)
-            self.zeros -= 1
-            self._forget(message)
+            self.withdraw(message)
         return message
+
+    def withdraw(self, message):
+        """Take a message out of the line again."""
+        self.line.remove(message)
+        self.zeros -= not message.qos
+        self._forget(message)
 
     def _forget(self, message):
         self.size -= message.size
