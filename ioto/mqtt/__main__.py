@@ -13,6 +13,7 @@ than it was asked for. Reading and writing wait for nobody but this program's ot
 import argparse
 import os
 import select
+import signal
 import stat
 import sys
 
@@ -73,12 +74,16 @@ class Parser(argparse.ArgumentParser):
 
 
 class Limit(time_limit):
-    """The time of -W; `lost`: it ended because a connection did not come back."""
+    """The time of -W, ended before that by `stop`; then `status` and `why` say how the command ends."""
 
-    __slots__ = ('lost',)
+    __slots__ = ('status', 'why')
 
-    def give_up(self):
-        self.lost = True
+    def __init__(self, seconds):
+        super().__init__(seconds)
+        self.status, self.why = TIMED_OUT, 'timed out'
+
+    def stop(self, status, why=''):
+        self.status, self.why = status, why
         self.end()
 
 
@@ -184,7 +189,7 @@ async def connect(client, options, limit):
             if not options.quiet:
                 say(f'connection lost: {error}')
             if options.command == PUB:
-                timers.append(kernel().call_later(PATIENCE, limit.give_up))
+                timers.append(kernel().call_later(PATIENCE, limit.stop, LOST, 'it did not come back'))
 
     def back(**_):
         while timers:
@@ -342,30 +347,25 @@ async def subscribe(client, options, limit):
 
 async def run(options):
     """The exit status of a command."""
-    import signal
-    runtime.on_signal(signal.SIGTERM, lambda: kernel().end(SystemExit(128 + signal.SIGTERM)))
-    limit = Limit(options.timeout or float('inf'))
-    limit.lost = False
-    client = None
+    limit, client, why = Limit(options.timeout or float('inf')), None, ''
+    for number in (signal.SIGINT, signal.SIGTERM):
+        runtime.on_signal(number, lambda number=number: limit.stop(128 + number))
     try:
         client = Client(options.id or f'ioto-{os.urandom(6).hex()}', not options.disable_clean_session,
                         60 if options.keepalive is None else options.keepalive, backoff=(0.5, 10),
                         inflight=getattr(options, 'max_inflight', None) or 20, max_packet=LONGEST)
         async with limit:
             return await (publish if options.command == PUB else subscribe)(client, options, limit)
-    except TimeoutError:
-        status, why = (LOST, f'the connection did not come back: {client.error}') if limit.lost else (TIMED_OUT, 'timed out')
     except MqttError as error:
         status, why = error.code or (LOST if client.counts['connects'] else 1), str(error)
     except (OSError, ValueError) as error:
-        status = 1
-        why = getattr(error, 'strerror', None) or str(error)
+        status, why = (limit.status, limit.why) if limit.expired else (1, getattr(error, 'strerror', None) or str(error))
         if getattr(error, 'filename', None):
             why = f'{error.filename}: {why}'
     finally:
         if client is not None:
             await client.disconnect(0)
-    if not options.quiet:
+    if why and not options.quiet:
         say(why)
     return status
 
