@@ -19,7 +19,7 @@ from ..runtime.sync import Event, Line
 from . import connection, packet
 from .errors import MqttError
 from .packet import PUBLISH, prefixed
-from .receipt import Answer, Receipt, Sent, drained
+from .receipt import Answer, Payload, Receipt, Sent, drained
 from .session import Session
 from .subscription import Inbox, Subscription
 from .topics import check_filter, covers, encode_topic
