@@ -13,6 +13,7 @@ than it was asked for. Reading and writing wait for nobody but this program's ot
 import argparse
 import os
 import select
+import signal
 import stat
 import sys
 
@@ -73,12 +74,16 @@ class Parser(argparse.ArgumentParser):
 
 
 class Limit(time_limit):
-    """The time of -W; `lost`: it ended because a connection did not come back."""
+    """The time of -W, ended before that by `stop`; then `status` and `why` say how the command ends."""
 
-    __slots__ = ('lost',)
+    __slots__ = ('status', 'why')
 
-    def give_up(self):
-        self.lost = True
+    def __init__(self, seconds):
+        super().__init__(seconds)
+        self.status, self.why = TIMED_OUT, 'timed out'
+
+    def stop(self, status, why=''):
+        self.status, self.why = status, why
         self.end()
 
 
@@ -167,14 +172,30 @@ def security(options):
     return context
 
 
-async def connect(client, options):
-    """Connect as the options say. Raises MqttError, OSError, ValueError."""
-    will = None
+async def connect(client, options, limit):
+    """Connect as the options say. Raises MqttError, OSError, ValueError.
+
+    A lost connection is told of; `pub` gives up when it does not come back.
+    """
+    will, timers = None, []
     if options.will_topic is not None:
         will = {'topic': options.will_topic, 'payload': options.will_payload or '', 'qos': options.will_qos or 0,
                 'retain': options.will_retain}
     await client.connect(options.url or options.host or 'localhost', options.port, security(options),
                          [options.tls_alpn] if options.tls_alpn else (), None, options.username, options.pw, will)
+
+    def lost(error, expected):
+        if not expected:
+            if not options.quiet:
+                say(f'connection lost: {error}')
+            if options.command == PUB:
+                timers.append(kernel().call_later(PATIENCE, limit.stop, LOST, 'it did not come back'))
+
+    def back(**_):
+        while timers:
+            timers.pop().cancel()
+    runtime.watch('mqtt:disconnected', lost)
+    runtime.watch('mqtt:connected', back)
 
 
 # pub
@@ -184,12 +205,10 @@ async def publish(client, options, limit):
     topic, settings = options.topic[0], {'qos': options.qos or 0, 'retain': options.retain}
     if not options.stdin_line:
         payload = _payload(options)
-        await connect(client, options)
-        _watch(limit)
+        await connect(client, options, limit)
         receipt = await client.publish(topic, payload, **settings)
     else:
-        await connect(client, options)
-        _watch(limit)
+        await connect(client, options, limit)
         receipt = None
         async for line in _lines():
             receipt = await client.publish(topic, line, **settings)
@@ -211,21 +230,6 @@ def _payload(options):
     if not payload:
         raise OSError(f'{options.file or "standard input"} is empty; -n sends an empty message')
     return payload
-
-
-def _watch(limit):
-    """Give up when a lost connection does not come back."""
-    timers = []
-
-    def lost(expected, **_):
-        if not expected:
-            timers.append(kernel().call_later(PATIENCE, limit.give_up))
-
-    def back(**_):
-        while timers:
-            timers.pop().cancel()
-    runtime.watch('mqtt:disconnected', lost)
-    runtime.watch('mqtt:connected', back)
 
 
 async def _lines():
@@ -317,12 +321,12 @@ class Printer:
             self.done.set()
 
 
-async def subscribe(client, options, _limit):
+async def subscribe(client, options, limit):
     """Write what comes; the exit status."""
     printer = Printer(options)
     try:
         subscriptions = [client.subscribe(topic, printer, options.qos or 0) for topic in options.topic]
-        await connect(client, options)
+        await connect(client, options, limit)
         refused = 0
         for subscription in subscriptions:
             try:
@@ -343,28 +347,25 @@ async def subscribe(client, options, _limit):
 
 async def run(options):
     """The exit status of a command."""
-    import signal
-    runtime.on_signal(signal.SIGTERM, lambda: kernel().end(SystemExit(128 + signal.SIGTERM)))
-    limit = Limit(options.timeout or float('inf'))
-    limit.lost = False
-    client = None
+    limit, client, why = Limit(options.timeout or float('inf')), None, ''
+    for number in (signal.SIGINT, signal.SIGTERM):
+        runtime.on_signal(number, lambda number=number: limit.stop(128 + number))
     try:
         client = Client(options.id or f'ioto-{os.urandom(6).hex()}', not options.disable_clean_session,
                         60 if options.keepalive is None else options.keepalive, backoff=(0.5, 10),
                         inflight=getattr(options, 'max_inflight', None) or 20, max_packet=LONGEST)
         async with limit:
             return await (publish if options.command == PUB else subscribe)(client, options, limit)
-    except TimeoutError:
-        status, why = (LOST, f'the connection did not come back: {client.error}') if limit.lost else (TIMED_OUT, 'timed out')
-    except (MqttError, OSError, ValueError) as error:
-        status = getattr(error, 'code', None) or 1
-        why = getattr(error, 'strerror', None) or str(error)
+    except MqttError as error:
+        status, why = error.code or (LOST if client.counts['connects'] else 1), str(error)
+    except (OSError, ValueError) as error:
+        status, why = (limit.status, limit.why) if limit.expired else (1, getattr(error, 'strerror', None) or str(error))
         if getattr(error, 'filename', None):
             why = f'{error.filename}: {why}'
     finally:
         if client is not None:
             await client.disconnect(0)
-    if not options.quiet:
+    if why and not options.quiet:
         say(why)
     return status
 

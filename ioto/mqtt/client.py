@@ -19,7 +19,7 @@ from ..runtime.sync import Event, Line
 from . import connection, packet
 from .errors import MqttError
 from .packet import PUBLISH, prefixed
-from .receipt import Answer, Receipt, Sent, drained
+from .receipt import Answer, Payload, Receipt, Sent, drained
 from .session import Session
 from .subscription import Inbox, Subscription
 from .topics import check_filter, covers, encode_topic
@@ -199,10 +199,14 @@ class Client:
                     message.finish(not message.qos)
 
     def acknowledged(self, count):
-        """So many messages are done with: others may leave, and come. Both in bunches, which costs less."""
+        """So many messages are done with: others may leave, and in bunches, which costs less, come.
+
+        They leave at once: what is sent carries the acknowledgement of TCP, without which a broker that uses Nagle's
+        algorithm (mosquitto does) keeps its next PUBACK for 40 ms.
+        """
         self.counts['acknowledged'] += count
         session = self.session
-        if session.line and len(session.flying) <= session.inflight >> 1:
+        if session.line:
             self.send()
         if self.space and len(session) <= self.queue - (self.queue >> 3 or 1) and session.size <= self.queue_bytes * 7 >> 3:
             while self.space.serve():

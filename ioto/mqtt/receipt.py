@@ -27,6 +27,10 @@ class Answer:
         return self.value
 
 
+class Payload(bytes):
+    """What `request` returns: the payload of the answer, which came on `.topic`."""
+
+
 class Receipt(Outgoing):
     """What became of a published message: `.done` when the broker has acknowledged it (QoS 0: when it has left)."""
 

@@ -9,6 +9,8 @@
 """
 
 import contextlib
+import glob
+import json
 import os
 import signal
 import socket
@@ -73,6 +75,20 @@ def free_ports(number):
         return [stack.enter_context(socket.create_server(('127.0.0.1', 0))).getsockname()[1] for _ in range(number)]
 
 
+def only_lets_subscribe(folder, filter):
+    """Configuration that has mosquitto refuse all other subscriptions with 0x80, which its ACL files cannot do."""
+    plugin = glob.glob('/usr/lib/*/mosquitto_dynamic_security.so')
+    if not plugin:
+        pytest.skip("mosquitto's dynamic security plugin is not installed")
+    role = {'rolename': 'some', 'acls': [{'acltype': 'subscribePattern', 'topic': filter, 'allow': True}]}
+    rules = {'defaultACLAccess': {'publishClientSend': True, 'publishClientReceive': True, 'subscribe': False, 'unsubscribe': True},
+             'roles': [role], 'groups': [{'groupname': 'all', 'roles': [{'rolename': 'some'}]}], 'anonymousGroup': 'all', 'clients': []}
+    path = os.path.join(folder, 'rules.json')
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump(rules, file)
+    return f'plugin {plugin[0]}\nplugin_opt_config_file {path}\n'
+
+
 class Child:
     """A program whose standard error is in a file, and what says that it is ready."""
 
@@ -109,14 +125,14 @@ class Child:
 
 
 class Broker(Child):
-    """mosquitto. `users`: {name: password}; `acl`: text of an ACL file; `text`: more configuration, for all listeners."""
+    """mosquitto. `users`: {name: password}; `acl`: text of an ACL file; `text`: more configuration; `each`: of each listener."""
 
-    def __init__(self, folder, text='', certs=None, persistence=False, users=None, acl=None):
+    def __init__(self, folder, text='', certs=None, persistence=False, users=None, acl=None, each=''):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.listeners = {**LISTENERS, **(TLS_LISTENERS if certs else {})}
         self.unix = f'{self.folder}/socket'
-        self.settings = {'text': text, 'certs': certs, 'users': users, 'acl': acl}
+        self.settings = {'text': text, 'certs': certs, 'users': users, 'acl': acl, 'each': each}
         self.persistence = persistence
 
     def __enter__(self):
@@ -144,7 +160,7 @@ class Broker(Child):
         return self.start([program('mosquitto'), '-c', path], f'{self.folder}/mosquitto.log', lambda: ' running\n' in self.log())
 
     def configuration(self):
-        text, certs, users, acl = self.settings.values()
+        text, certs, users, acl, each = self.settings.values()
         access = 'allow_anonymous true\n'
         if users:
             path = f'{self.folder}/passwords'
@@ -157,7 +173,7 @@ class Broker(Child):
             with open(f'{self.folder}/acl', 'w', encoding='utf-8') as file:
                 file.write(acl)
             access += f'acl_file {self.folder}/acl\n'
-        listeners = [f'listener {self.ports[name]} 127.0.0.1\n{more.format(certs=certs)}' for name, more in self.listeners.items()]
+        listeners = [f'listener {self.ports[name]} 127.0.0.1\n{more.format(certs=certs)}{each}' for name, more in self.listeners.items()]
         return CONFIG.format(folder=self.folder, persistence=str(self.persistence).lower(), access=access, text=text) + ''.join(
             [*listeners, f'listener 0 {self.unix}\n'])
 

@@ -57,6 +57,7 @@ class Link:
     def __init__(self, number, client, broker):
         self.number, self.ends = number, {UP: client, DOWN: broker}     # by the way that comes from it
         self.cut = False
+        self.mute = None            # the way in which nothing passes any more
 
     def close(self, reset=False):
         """Cut: the pumps find it out and close the sockets."""
@@ -213,6 +214,8 @@ class Proxy:
                 continue
             if isinstance(action, (int, float)):
                 time.sleep(action)
+            if action == 'cut after':
+                link.mute = UP if way == DOWN else DOWN     # no answer may overtake the end
             self._pass(link, way, sink, data)
             if action == 'cut after':
                 time.sleep(0.02)                # for what has been sent, to be there before the end
@@ -221,7 +224,7 @@ class Proxy:
 
     def _pass(self, link, way, sink, data):
         data = memoryview(bytes(data))
-        while data and not link.cut:
+        while data and not link.cut and link.mute != way:
             rate = self.rate.get(way)
             piece = data[:max(1, int(rate / 20))] if rate else data
             with self.lock:
