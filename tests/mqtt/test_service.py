@@ -154,6 +154,20 @@ def test_a_stop_with_messages_in_the_queue_is_not_delayed_for_ever(folder, broke
     assert os.path.exists(folder.parent / 'state/mqtt.db') == (store is None)
 
 
+def test_a_broker_that_does_not_answer_delays_a_stop_by_seconds_and_loses_nothing(folder, broker):
+    configure(folder, local(broker))
+    with Child(folder) as child:
+        child.wait_for('signal connected')
+        broker.freeze()
+        get(child.port, '/publish?kept')
+        assert child.stop() == 0
+    broker.thaw()
+    listener = Listener(broker, 1)
+    with Child(folder) as child:
+        assert listener.lines() == ['from/device kept']
+        assert child.stop() == 0
+
+
 @pytest.mark.parametrize('more', [{}, {'demand': '1 sec'}])
 def test_a_refusal_is_told_and_tried_again(folder, tmp_path, more):
     with Broker(tmp_path / 'broker', users={'ann': 'good'}) as broker:
