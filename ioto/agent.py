@@ -18,7 +18,7 @@ from .runtime import units
 
 log = logging.Log('app')
 
-BUILT = ('web', 'url')
+BUILT = ('web', 'url', 'mqtt')
 ORDER = (*(name for name in SERVICES if name != 'web'), 'app', 'web')
 LEARNED = ('auth.json5', 'device.json5', 'provision.json5', 'shadow.json5', 'ioto.crt', 'ioto.key')   # and databases
 SETTINGS = {    # option: (the property that it sets, to what if not to its own value)
@@ -43,10 +43,11 @@ class Agent:
     .config .device .profile    the configuration (bytes, seconds), its `device`, 'dev' or 'prod' or …
     .paths                      folders: .home .config .state .site .certs, and .resolve('@state/x')
     .web                        the web server or None; it has addresses after the app's start
+    .mqtt                       the MQTT client (ioto.mqtt.Client) from the app's start on, or None
     .services .started          names of those enabled; time.monotonic() of the start
     """
 
-    web = None
+    web = mqtt = None
 
     def __init__(self, config='config/', start=None, stop=None, **options):
         for name in options:
@@ -79,6 +80,9 @@ class Agent:
             with settings:
                 self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev', not options['nosave'])
             self.web.action('/api/device', ['GET'])(lambda web: device_status(self, web))
+        self._mqtt = self._make_mqtt(settings) if 'mqtt' in self.services else None
+        if self._mqtt and self.web:
+            self.web.action('/api/mqtt', ['GET'])(self._mqtt_status)
 
     def _make_client(self):
         """The client that `url` of the configuration describes."""
@@ -209,27 +213,43 @@ class Agent:
         return 0 if await self.close() else 1
 
     def reload(self):
-        """Reopen the log file and read the web configuration again; a mistake there is logged and changes nothing."""
+        """Reopen the log file, read the configuration of web and mqtt again; a mistake there is logged and changes nothing."""
         logging.reopen()
-        if not self.web:
+        if not self.web and not self.mqtt:
             return
-        if self.web.journal:
+        if self.web and self.web.journal:
             self.web.journal.reopen()
         try:
             settings = self._load()
             if len(self.settings.layers) > len(settings.layers):        # perhaps just being replaced
                 raise ConfigError('a file that was read at the start is missing', None, self.source)
+            mqtt = self.mqtt and self._make_mqtt(settings)
             with settings:
-                self.web.reload(settings.values['web'])
+                if self.web:
+                    self.web.reload(settings.values['web'])
         except ConfigError as error:
             log.error(f'Configuration not reloaded: {error}')
         else:
             self.settings, self.config['web'] = settings, settings.values['web']
+            if mqtt:
+                self.config['mqtt'] = settings.values['mqtt']
+                runtime.spawn(self._mqtt.reload(mqtt), 'mqtt reload')
             log.info('Configuration reloaded')
+
+    @staticmethod
+    def _make_mqtt(settings):
+        try:
+            from .mqtt.service import Service
+        except ImportError as error:
+            raise settings.error('services.mqtt', f'this service is not part of this version: {error}') from None
+        values = settings.values
+        with settings:
+            return Service(values.get('mqtt', {}), values.get('device', {}).get('id'), settings.paths.resolve)
 
     def _reset(self):
         names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
-        names = [name for name in names if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm'))]
+        names = [name for name in names
+                 if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')) or '.db.corrupt-' in name]
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))
@@ -257,6 +277,22 @@ class Agent:
 
     async def _stop_web(self):
         await self.web.stop()
+
+    async def _start_mqtt(self):
+        try:
+            await self._mqtt.start()
+        except OSError as error:
+            raise StartError(f'mqtt: {error}') from None
+        self.mqtt = self._mqtt.client
+        log.info(f'MQTT connects to {self._mqtt.endpoint} as {self._mqtt.identifier!r}')
+
+    async def _stop_mqtt(self):
+        await self._mqtt.stop()
+
+    async def _mqtt_status(self, web):
+        from .web.access import require_administrator
+        await require_administrator(web)
+        return self._mqtt.status()
 
     async def _start_app(self):
         path = self._app

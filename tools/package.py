@@ -38,6 +38,7 @@ BUDGETS = {'web': 80 * KB, 'all': 150 * KB}
 WEB_PACKAGES = ('runtime', 'json5', 'http', 'websocket', 'web')
 WEB_WITHOUT = {f'ioto/{name}.py' for name in (
     'runtime/tls',                                              # needs python3-openssl
+    'runtime/sqlite',                                           # needs python3-sqlite3
     'runtime/dial', 'http/client', 'http/url', 'websocket/client',      # for clients
     'runtime/group', 'runtime/queue', 'runtime/cron',           # for apps, and parts of the agent that are not the web server
     'json5/__main__', 'json5/fill')}                            # for developers

@@ -200,11 +200,12 @@ def test_the_imports_of_a_module_are_seen():
     assert 'ioto/json5/atomic.py' in imported('ioto/password.py') and 'ioto/agent.py' in imported('ioto/cli.py')
 
 
-def test_the_web_profile_has_all_that_it_reaches_but_tls_and_the_client():
+def test_the_web_profile_has_all_that_it_reaches_but_tls_and_clients():
     kept = set(package.profile_files('web'))
     missing = {(path, needed) for path in kept for needed in imported(path) - kept}
-    # the agent tells who asks for the client that it is not here
-    assert {needed for _, needed in missing} <= {'ioto/runtime/tls.py', 'ioto/url/__init__.py', 'ioto/url/client.py'}, missing
+    # the agent tells who asks for the clients that they are not here
+    assert {needed for _, needed in missing} <= {
+        'ioto/runtime/tls.py', 'ioto/url/__init__.py', 'ioto/url/client.py', 'ioto/mqtt/service.py'}, missing
 
 
 # What the web profile has to serve, each on a board that lacks all but python3-light.
