@@ -139,6 +139,7 @@ class Connection:
                     raise decoder.fault
                 if inbox.full():
                     await self._pause()
+                inbox.strained = inbox.full()
                 if len(packets) > TURN:
                     await sleep(0)
                 data = await stream.read(CHUNK if decoder.missing <= CHUNK else min(decoder.missing, LARGE))

@@ -145,6 +145,7 @@ class Inbox:
         self.subscriptions = {}     # all, in the order in which they came
         self.routes = {}            # topic: its Subscriptions
         self.count = self.size = 0  # messages that wait in queues, bytes of their payloads
+        self.strained = False       # it is full, and more is read for the answer that somebody waits for
         self.orphans = []           # messages that wait for a subscription
         self.patient = False        # whether more may do so
         self.unmatched = self.dropped = 0
@@ -202,7 +203,7 @@ class Inbox:
                     if message.qos:
                         self._done(message)
                     continue
-            if self.count >= 10 * self.bound or self.size >= 10 * ROOM:
+            if self.strained and (self.count >= 10 * self.bound or self.size >= 10 * ROOM):
                 self.dropped += 1
                 if result is not None:
                     result.close()

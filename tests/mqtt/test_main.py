@@ -191,16 +191,16 @@ def test_tls_with_certificates_and_alpn(broker, certs, tmp_path):
             for whose in OURS, THEIRS:
                 found = run(whose, 'pub', '-t', 'tls', '-m', 'x', '-q', 1, *words)
                 assert found[2].count('\n') == status, (whose, words, found)
-                assert found[0] == status or whose == THEIRS and found[0] == 7      # it is late to hear of the refusal
+                assert found[0] == status or whose == THEIRS and found[0] in (7, 8)     # they are late to hear of the refusal
 
 
 def test_insecure_takes_any_name_but_not_any_authority(broker, certs, tmp_path, named_certs):
     with Broker(tmp_path, certs=named_certs['one.example']) as other:
         words = 'pub', '-t', 'a', '-n', '-p', other.ports['tls']
         for whose in OURS, THEIRS:
-            assert run(whose, *words, '--cafile', certs / 'ca.crt')[0] == 1
+            assert run(whose, *words, '--cafile', certs / 'ca.crt')[0] in ((1,) if whose == OURS else (1, 8))
             assert run(whose, *words, '--cafile', certs / 'ca.crt', '--insecure') == (0, b'', '')
-            assert run(whose, *words, '--cafile', '/etc/ssl/certs/ca-certificates.crt', '--insecure')[0] == 1
+            assert run(whose, *words, '--cafile', '/etc/ssl/certs/ca-certificates.crt', '--insecure')[0] in ((1,) if whose == OURS else (1, 8))
         assert run(OURS, 'pub', '-t', 'a', '-n', '-L', f'mqtts://127.0.0.1:{other.ports["tls"]}', '--insecure') == (0, b'', '')
 
 
