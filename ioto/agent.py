@@ -222,7 +222,7 @@ class Agent:
 
     def _reset(self):
         names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
-        names = [name for name in names if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm'))]
+        names = [name for name in names if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')) or '.db.corrupt-' in name]
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))

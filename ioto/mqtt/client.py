@@ -462,7 +462,7 @@ class Client:
     def _disconnected(self, error):
         """A connection has ended, or could not be made; without error it was our wish."""
         if error is not None:
-            self.error = str(error) or repr(error)
+            self.error = getattr(error, 'strerror', None) or str(error) or repr(error)
             if not isinstance(error, (MqttError, OSError)):
                 log.exception('the connection failed', error)
         found, self.connection, self.open = self.connection, None, None

@@ -55,6 +55,8 @@ async def connect(client, where, hello, timeout):
             raise MqttError(f'no {step} from {name} within {timeout:g} s') from error
         if isinstance(error, MqttError) or not isinstance(error, Exception):
             raise
+        if isinstance(error, ConnectionError) and step == 'CONNACK':
+            raise MqttError(f'{name} closed the connection before CONNACK') from error
         why = getattr(error, 'strerror', None) or str(error)
         named = isinstance(error, OSError) and step == 'connection'
         raise MqttError(why if named else f'cannot connect to {name}: {why}') from error

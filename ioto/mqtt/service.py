@@ -44,7 +44,7 @@ class Service:
         self.config, self.resolve = config, resolve
         config = {'clean': False, 'backoff': [1, 120], 'store': '@state/mqtt.db', **config}
         if 'endpoint' not in config:
-            raise ServiceError('mqtt.endpoint', "it is missing: expected the broker's host or URL")
+            raise ServiceError('services.mqtt', "it needs mqtt.endpoint, the broker's host or URL")
         self.identifier = config.get('clientId', device) or ''
         if not self.identifier and (config['store'] or not config['clean']):
             raise ServiceError('mqtt.clientId', 'it is missing, and so is device.id: expected a name that no other client has')
@@ -65,7 +65,7 @@ class Service:
         self._secure(config)
         if self.store:
             try:
-                from . import store                 # noqa: F401: whether this board can
+                from . import store     # whether this board can
             except ImportError as error:
                 raise ServiceError('mqtt.store', f"{error}; or set store: '' to keep messages in memory") from None
 
@@ -95,7 +95,8 @@ class Service:
         try:
             from ..runtime.tls import TlsError, client_context
         except ImportError as error:
-            raise ServiceError('mqtt.tls' if tls else 'mqtt.endpoint', f'TLS: {error}; on OpenWrt: opkg install python3-openssl') from None
+            where = 'mqtt.endpoint' if tls is None else 'mqtt.tls'
+            raise ServiceError(where, f'TLS: {error}; on OpenWrt: opkg install python3-openssl') from None
         tls = tls or {}
         paths = {name: self.resolve(tls[name]) for name in FILES if tls.get(name)}
         try:
@@ -109,20 +110,23 @@ class Service:
 
     async def start(self):
         """Make the client, and begin to connect. Raises StoreError where the store cannot be opened."""
-        from . import store
-        kept = store.Store(self.store, self.identifier, self.sync) if self.store else None
-        self.client = Client(self.identifier, store=kept, **self.options)
+        store = None
+        if self.store:
+            from .store import Store
+            store = Store(self.store, self.identifier, self.sync)
+        self.client = Client(self.identifier, store=store, **self.options)
         self.fiber = spawn(self._connect(), 'mqtt service')
 
     async def _connect(self):
+        client = self.client
         while True:
             try:
-                await self.client.connect(retry=True, **self.where)
-                return
+                await client.connect(retry=True, **self.where)
+                return                          # from here on the client mends what is lost
             except MqttError as error:
                 if error.code is None:          # the app has disconnected
                     return
-                log.error(f'{error}; next attempt in {self.patience:g} secs')
+            log.error(f'refused: next attempt in {self.patience:g} secs')
             await sleep(self.patience)
 
     async def stop(self):

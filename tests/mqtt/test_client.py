@@ -37,6 +37,12 @@ async def until(condition, *args):
         await runtime.sleep(0.005)
 
 
+async def seen(proxy, kind, way, count=1, **fields):
+    """Wait until the proxy has seen so many packets, and return them."""
+    await until(lambda: len(proxy.seen(kind, way, **fields)) >= count)
+    return proxy.seen(kind, way, **fields)
+
+
 def client(name='c', **options):
     return Client(name, **{'backoff': QUICK, **options})
 
@@ -224,7 +230,7 @@ def test_a_master_serves_what_it_covers_and_the_broker_hears_of_it_alone(broker)
                 await until(lambda: len(got) == 2)
                 assert got == ['master', 'served']
                 await master.unsubscribe()                  # now the other is the broker's matter
-                assert len(proxy.wait_for('SUBSCRIBE', UP, 2)) == 2
+                assert len(await seen(proxy, 'SUBSCRIBE', UP, 2)) == 2
     go(main)
 
 
@@ -419,7 +425,7 @@ def test_subscriptions_come_back_when_the_session_is_not_present(broker):
                     await mq.subscribe(f'back/{n}', got.append, 1)
                 proxy.cut()
                 await until(lambda: mq.stats['reconnects'] == 1)
-                assert len(proxy.wait_for('SUBSCRIBE', UP, 3, connection=1)) == 3
+                assert len(await seen(proxy, 'SUBSCRIBE', UP, 3, connection=1)) == 3
                 await mq.publish('back/7', b'', 1, wait='ack')
                 await mq.publish('back/19', b'', 1, wait='ack')
                 await until(lambda: len(got) == 2)
@@ -442,7 +448,7 @@ def test_subscriptions_are_not_asked_for_again_when_the_session_is_present(broke
             proxy.refusing = False
             await late
             assert [each.body[4:] for each in proxy.seen('SUBSCRIBE', UP, connection=proxy.connections - 1)] == [b'present/c\1']
-            proxy.wait_for('UNSUBSCRIBE', UP)
+            await seen(proxy, 'UNSUBSCRIBE', UP)
             for name in 'cba':
                 await mq.publish(f'present/{name}', b'', 1, wait='ack')
             await until(lambda: len(got) == 2)
@@ -614,7 +620,7 @@ def test_on_demand(broker):
                     await mq.publish('demand', b'x', 1, wait='ack')
                     assert mq.state == 'connected' and proxy.connections == n
                     await until(lambda: mq.state == 'waiting')
-                    assert len(proxy.wait_for('DISCONNECT', UP, n)) == n
+                    assert len(await seen(proxy, 'DISCONNECT', UP, n)) == n
                 await mq.publish('demand', b'x', 0, wait='sent')
                 await until(lambda: proxy.seen('PUBLISH', UP, qos=0))
                 assert mq.error is None

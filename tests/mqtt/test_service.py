@@ -1,16 +1,19 @@
 """services.mqtt: an agent in a child process, against mosquitto."""
 
+import inspect
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 
 import pytest
 
-from ioto import Agent, ConfigError
-from tests.child import PATIENCE, Child, get, write
+from ioto import Agent, ConfigError, json5
+from ioto.config import MQTT, load
+from ioto.mqtt import Client
+from ioto.mqtt.service import SESSION
+from tests.child import PATIENCE, TREE, Child, get, write
 from tests.mqtt.broker import Broker, free_ports, program
 
 # Publishes and receives what tests ask for over HTTP, through actions that need nobody to sign in.
@@ -119,7 +122,7 @@ def test_a_loss_is_told_in_a_line_and_mended(folder, broker):
         child.wait_for('signal connected')
         broker.stop()
         child.wait_for('signal disconnected False')
-        assert len(re.findall('mqtt: error: connection lost: .+\n', child.output())) == 1
+        assert len(re.findall('mqtt: info: connection lost: .+\n', child.output())) == 1
         broker.resume()
         child.wait_for(re.compile('(?s)signal connected.*signal connected'))
         assert child.stop() == 0
@@ -150,11 +153,14 @@ def test_a_stop_with_messages_in_the_queue_is_not_delayed_for_ever(folder, broke
     assert os.path.exists(folder.parent / 'state/mqtt.db') == (store is None)
 
 
-def test_a_refusal_is_told_and_tried_again(folder, tmp_path):
+@pytest.mark.parametrize('more', [{}, {'demand': '1 sec'}])
+def test_a_refusal_is_told_and_tried_again(folder, tmp_path, more):
     with Broker(tmp_path / 'broker', users={'ann': 'good'}) as broker:
-        path = configure(folder, local(broker, username='ann', password='wrong'))
+        path = configure(folder, local(broker, username='ann', password='wrong', **more))
         with Child(folder) as child:
-            child.wait_for(re.compile(r'(mqtt: error: 127\.0\.0\.1 port \d+ refuses the connection: .+; next attempt in 0\.1 secs\n.*){2}', re.S))
+            refused = r'mqtt: info: 127\.0\.0\.1 port \d+ refuses the connection: .+? \(code 5\)\n'
+            next = '' if more else r'mqtt: error: refused: next attempt in 0\.1 secs\n'
+            child.wait_for(re.compile(f'({refused}{next}.*){{2}}', re.S))
             path.write_text(path.read_text().replace('"wrong"', '"good"'))
             child.send(signal.SIGHUP)
             child.wait_for('signal connected')
@@ -197,7 +203,7 @@ def test_a_reload_moves_to_another_broker(folder, broker, tmp_path):
         child.send(signal.SIGHUP)
         child.wait_for('Configuration reloaded')
         text = path.read_text().replace(str(broker.port), str(other.port))
-        path.write_text(text.replace('127.0.0.1"', '127.0.0.1", "port": 70000', 1))
+        path.write_text(text.replace(str(other.port), '70000'))
         child.send(signal.SIGHUP)
         child.wait_for(re.compile(r'Configuration not reloaded: .*ioto\.json5:\d+:\d+: mqtt\.port: '))
         assert child.output().count('signal connected') == 1
@@ -210,10 +216,28 @@ def test_a_reload_moves_to_another_broker(folder, broker, tmp_path):
     assert 'Traceback' not in child.output()
 
 
+def test_a_reload_takes_a_renewed_certificate(folder, certs, tmp_path):
+    (tmp_path / 'certs').mkdir()
+    for name in ('ca.crt', 'device.crt', 'device.key'):
+        (tmp_path / 'certs' / name).write_bytes((certs / name).read_bytes())
+    with Broker(tmp_path / 'broker', certs=certs) as broker:
+        configure(folder, {'endpoint': f'mqtts://127.0.0.1:{broker.ports["mutual"]}', 'tls': {
+            'authority': '@certs/ca.crt', 'certificate': '@certs/device.crt', 'key': '@certs/device.key', 'serverName': 'localhost'}})
+        with Child(folder) as child:
+            child.wait_for('signal connected')
+            child.send(signal.SIGHUP)
+            child.wait_for('Configuration reloaded')
+            assert 'signal disconnected' not in child.output()
+            os.utime(tmp_path / 'certs/device.crt', (1, 1))
+            child.send(signal.SIGHUP)
+            child.wait_for(re.compile('(?s)signal connected.*signal disconnected True.*signal connected'))
+            assert child.stop() == 0
+
+
 # Mistakes
 
 @pytest.mark.parametrize('mqtt, property, reason', [
-    ({}, 'mqtt.endpoint', "it is missing: expected the broker's host or URL"),
+    ({}, 'services.mqtt', "it needs mqtt.endpoint, the broker's host or URL"),
     ({'endpoint': 'http://x'}, 'mqtt.endpoint', 'expected mqtt://, mqtts://, ws:// or wss://'),
     ({'endpoint': ''}, 'mqtt.endpoint', 'a text that is not empty'),
     ({'endpoint': 'mqtt://x', 'port': 1}, 'mqtt.port', 'the endpoint is a URL, which has the port'),
@@ -229,7 +253,7 @@ def test_a_reload_moves_to_another_broker(folder, broker, tmp_path):
     ({'endpoint': 'x', 'backoff': ['2 secs', 'soon']}, 'mqtt.backoff[1]', 'a time above 0'),
     ({'endpoint': 'x', 'schedule': '* * *'}, 'mqtt.schedule', "expected 'minute hour day month weekday'"),
     ({'endpoint': 'x', 'will': {'topic': 'a/#'}}, 'mqtt.will.topic', '#'),
-    ({'endpoint': 'x', 'will': {'payload': 'gone'}}, 'mqtt.will.topic', ''),
+    ({'endpoint': 'x', 'will': {'payload': 'gone'}}, 'mqtt.will.topic', 'empty'),
     ({'endpoint': 'x', 'will': {'topic': 'a', 'payload': 5}}, 'mqtt.will.payload', 'expected a text, or an object'),
     ({'endpoint': 'x', 'will': {'topic': 'a', 'qos': 3}}, 'mqtt.will.qos', '0, 1 or 2'),
     ({'endpoint': 'x', 'inflight': 0}, 'mqtt.inflight', 'a whole number from 1'),
@@ -275,6 +299,20 @@ def test_a_damaged_store_does_not_stop_the_start(folder, broker):
     assert (folder.parent / 'state/mqtt.db.corrupt-1').read_text() == 'nonsense' * 100
 
 
+def test_the_shipped_configuration_shows_the_properties_and_their_defaults():
+    with open(os.path.join(TREE, 'config/ioto.json5'), encoding='utf-8') as file:
+        block = re.search('(?ms)^    // mqtt: .*?^    // },', file.read())[0]
+    shown = json5.parse('{' + re.sub('(?m)^    //', '', block) + '}')['mqtt']
+    values = load({'mqtt': shown}).values['mqtt']
+    assert set(values) == set(MQTT) and set(values['tls']) == set(MQTT['tls']) and set(values['will']) == set(MQTT['will'])
+    defaults = {name: each.default for name, each in inspect.signature(Client).parameters.items()}
+    for name, argument in SESSION.items():
+        if name not in ('clean', 'demand', 'schedule'):
+            assert values[name] == (list(defaults[argument]) if name == 'backoff' else defaults[argument]), name
+    assert (values['requests']['topic'], values['requests']['answer']) == defaults['request']
+    assert values['timeout'] == inspect.signature(Client.connect).parameters['timeout'].default
+
+
 # Status
 
 def curl(child, *options):
@@ -283,7 +321,7 @@ def curl(child, *options):
     return done.stdout.rsplit('\n', 1)
 
 
-@pytest.mark.parametrize('routes', [None, [{'match': '/api/mqtt', 'role': 'user'}, {}], [{'match': '/api/', 'handler': 'action'}]])
+@pytest.mark.parametrize('routes', [None, [{'match': '/api/mqtt', 'role': 'user'}, {}], [{'match': '/api/'}, {'match': '/publish'}]])
 def test_only_administrators_see_the_status(folder, broker, routes):
     auth = {'rounds': 50, 'methods': ['form', 'basic'], 'roles': {'admin': ['user'], 'user': []},
             'users': {**password('root', 'correct horse', 'admin'), **password('ann', 'battery staple', 'user')}}
