@@ -883,6 +883,25 @@ def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch):
     hostile(main, ['CONNECT', connack(), *flood, HOLD], ['CONNECT', connack(), HOLD])
 
 
+def test_a_read_that_brings_more_than_handlers_have_room_for_loses_nothing():
+    """Some brokers send QoS 1 without a window: thousands of small messages come in one read."""
+    burst = b''.join(publish('a', b'', 1, n) for n in range(1, 3001))
+
+    async def main():
+        handled = []
+
+        async def handler(message):
+            await runtime.sleep(0)
+            handled.append(message.identifier)
+        async with client(bound=10) as mq:
+            mq.subscribe('a', handler, 1)
+            await mq.connect(HERE, broker.port)
+            await until(lambda: len(handled) == 3000)
+            assert handled == list(range(1, 3001)) and mq.stats['dropped'] == 0
+    with Hostile(['CONNECT', connack(), 'SUBSCRIBE', reply('SUBACK', 1, 1) + burst, *['PUBACK'] * 3000, HOLD]) as broker:
+        go(main)
+
+
 def test_a_flood_for_a_slow_handler_stays_bounded():
     """Reading stops: what the broker sends stays with the kernel."""
     async def main(broker):

@@ -15,6 +15,7 @@ from tests.mqtt.broker import Alpn, Broker, program
 from tests.mqtt.hostile import CLOSE, HOLD, RESET, Hostile
 from tests.mqtt.proxy import Proxy
 from tests.mqtt.wire import DOWN, UP, connack, reply
+from tests.test_profiles import HOOK, LACKING
 
 OURS, THEIRS = 'ioto', 'mosquitto'
 ACL = 'user all\ntopic readwrite #\n'
@@ -401,3 +402,15 @@ def test_a_message_larger_than_a_pipe(broker):
     with subscriber(broker, OURS, '-t', 'large', count=1) as process:
         assert run(OURS, 'pub', '-p', broker.port, '-t', 'large', '-s', stdin=payload)[0] == 0
         assert process.communicate(timeout=PATIENCE) == (payload + b'\n', b'')
+
+
+def test_it_runs_with_nothing_but_python3_light(broker):
+    program = HOOK % (LACKING, TREE) + (
+        'from ioto.mqtt.__main__ import main\n'
+        'status = main(sys.argv[1:])\n'
+        'print(status, *sorted(name for name in sys.modules if name.startswith(("ioto.web", "ioto.http", "ioto.url", "ioto.db"))))')
+    for words, out in (['pub', '-t', 'light', '-m', 'x', '-r', '-q', '2'], '0\n'), (['sub', '-t', 'light', '-C', '1'], 'x\n0\n'):
+        done = subprocess.run([sys.executable, '-I', '-S', '-c', program, *words, '-p', str(broker.port)], capture_output=True,
+                              text=True, timeout=PATIENCE)
+        assert (done.stdout, done.stderr) == (out, '')
+    assert run(OURS, 'pub', '-p', broker.port, '-t', 'light', '-n', '-r')[0] == 0
