@@ -149,7 +149,7 @@ class Client:
         receipt = Receipt(self, data, qos, identifier)
         session.add(receipt, retain, topic, payload)
         if stream is not None:
-            if len(session.line) == 1 or len(session.flying) <= session.inflight >> 1:
+            if len(session.line) == 1 or len(session.flying) <= session.low:
                 self.send()
         elif self.demand is not None:
             self.wanted.set()
@@ -202,7 +202,7 @@ class Client:
         """So many messages are done with: others may leave, and come. Both in bunches, which costs less."""
         self.counts['acknowledged'] += count
         session = self.session
-        if session.line and len(session.flying) <= session.inflight >> 1:
+        if session.line and len(session.flying) <= session.low:
             self.send()
         if self.space and len(session) <= self.queue - (self.queue >> 3 or 1) and session.size <= self.queue_bytes * 7 >> 3:
             while self.space.serve():
@@ -497,6 +497,8 @@ class Client:
         fiber.cancel()
         await fiber.join()
         error = MqttError('the client was disconnected')
+        for subscription in self.inbox.everyone():
+            subscription.interrupt(error)
         for message in (*session.line, *session.flying.values()):
             if message.answer is not None:
                 message.finish(False, error)

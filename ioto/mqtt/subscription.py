@@ -65,6 +65,12 @@ class Subscription:
             self.answer = Answer()
         self.answer.finish(self, self.error)
 
+    def interrupt(self, error):
+        """Who waits for the broker's answer waits in vain; it may come with another connection."""
+        if not self.answer.done:
+            answer, self.answer = self.answer, Answer()
+            answer.finish(error=error)
+
     async def unsubscribe(self):
         """Have no more messages; returns when the broker has said so, at once where there is no connection."""
         if self.active:
