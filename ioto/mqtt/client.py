@@ -474,7 +474,8 @@ class Client:
         signal('mqtt:disconnected', error=None if error is None else self.error, expected=error is None)
 
     async def disconnect(self, timeout=5):
-        """Send what is queued and have it acknowledged, for at most `timeout` seconds, then DISCONNECT. `connect` may follow.
+        """Send what is queued, have it acknowledged and async handlers end, for at most `timeout` seconds, then DISCONNECT.
+        `connect` may follow.
 
         Messages that are not acknowledged by then stay in the session; who waits for them gets MqttError.
         """
@@ -482,11 +483,12 @@ class Client:
         if fiber is None:
             return
         self.ending = True
-        for subscription in self.inbox.everyone():
+        everyone = self.inbox.everyone()
+        for subscription in everyone:
             subscription.acknowledge()
         try:
             async with time_limit(timeout):
-                while self.open is not None and (len(session) or session.held):
+                while self.open is not None and (len(session) or any(each.working for each in everyone)):
                     moved.clear()
                     await moved.wait()
         except TimeoutError:

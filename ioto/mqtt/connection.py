@@ -147,7 +147,7 @@ class Connection:
                 if not data:
                     raise MqttError('the broker closed the connection')
                 self.received += len(data)
-                packets = decoder.feed(data)
+                packets = decoder.feed(data) if not self.closing else []
         except (OSError, MqttError) as error:
             if not self.closing:
                 raise self.failure or error
@@ -222,7 +222,7 @@ class Connection:
     def answer(self):
         """Post what the session has to say."""
         output = self.session.output
-        if output:
+        if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
             self.stream.post(bytes(output))
             output.clear()
 
@@ -237,6 +237,8 @@ class Connection:
 
     def _tick(self):
         stream, now, half = self.stream, monotonic(), max(5.0, self.client.keepalive / 2)
+        if self.closing:
+            return
         if self.paused:
             self.pinged = False                     # its answer may wait behind what is not read
         if self.pinged:

@@ -61,6 +61,9 @@ class Subscription:
                 log.error(f'{self.error}')
         else:
             self.granted, self.error = code, None
+            for other in self.client.inbox.subscriptions if self.master else ():
+                if other.cover is self:
+                    other.granted = code
         if self.answer.done:
             self.answer = Answer()
         self.answer.finish(self, self.error)
@@ -152,6 +155,7 @@ class Inbox:
         self.routes = {}            # topic: its Subscriptions
         self.count = self.size = 0  # messages that wait in queues, bytes of their payloads
         self.orphans = []           # messages that wait for a subscription
+        self.orphaned = 0               # bytes of payload of all that did so on this connection
         self.patient = False        # whether more may do so
         self.unmatched = self.dropped = 0
         self.moved = Event()        # something was handled
@@ -234,8 +238,9 @@ class Inbox:
                 self.settle(message, not message.failed)
 
     def _orphan(self, message):
-        if self.patient and message.qos and len(self.orphans) < ORPHANS:
+        if self.patient and len(self.orphans) < ORPHANS and self.orphaned + len(message.payload) <= ROOM:
             self.orphans.append(message)
+            self.orphaned += len(message.payload)
             return
         self.unmatched += 1
         log.trace(f'no subscription wants {message!r}')
@@ -244,7 +249,7 @@ class Inbox:
 
     def wait_for_subscriptions(self, patient):
         """From here on messages that nobody wants wait for who does; or do not, and those that waited are done with."""
-        self.patient = patient
+        self.patient, self.orphaned = patient, 0
         orphans, self.orphans = self.orphans, []
         for message in orphans:
             self._orphan(message)
@@ -253,4 +258,5 @@ class Inbox:
         """The connection has ended: the broker will send them again."""
         orphans, self.orphans = self.orphans, []
         for message in orphans:
-            self.settle(message, False)
+            if message.qos:
+                self.settle(message, False)
