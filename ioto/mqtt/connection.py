@@ -99,7 +99,7 @@ class Connection:
             stream.post(data)
         if self.store is not None:
             self.store.commit()
-            client.sync()
+            client.commits.sync()
         inbox.wait_for_subscriptions(present)
         later = stream.kernel.call_later
         self.timers = [later(ORPHAN_TIME, inbox.wait_for_subscriptions, False)]
@@ -197,7 +197,7 @@ class Connection:
         """Send what a read made necessary."""
         self.taking = False
         if self.store is not None:
-            self.client.sync()
+            self.client.commits.sync()
         if done:
             self.client.acknowledged(done)
         self.answer()
