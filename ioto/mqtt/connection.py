@@ -99,7 +99,7 @@ class Connection:
             stream.post(data)
         if self.store is not None:
             self.store.commit()
-            client.sync()
+            client.commits.sync()
         inbox.wait_for_subscriptions(present)
         later = stream.kernel.call_later
         self.timers = [later(ORPHAN_TIME, inbox.wait_for_subscriptions, False)]
@@ -148,7 +148,7 @@ class Connection:
                 if not data:
                     raise MqttError('the broker closed the connection')
                 self.received += len(data)
-                packets = decoder.feed(data)
+                packets = decoder.feed(data) if not self.closing else []
         except (OSError, MqttError) as error:
             if not self.closing:
                 raise self.failure or error
@@ -198,7 +198,7 @@ class Connection:
         """Send what a read made necessary."""
         self.taking = False
         if self.store is not None:
-            self.client.sync()
+            self.client.commits.sync()
         if done:
             self.client.acknowledged(done)
         self.answer()
@@ -223,7 +223,7 @@ class Connection:
     def answer(self):
         """Post what the session has to say."""
         output = self.session.output
-        if output:
+        if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
             self.stream.post(bytes(output))
             output.clear()
 
@@ -238,6 +238,8 @@ class Connection:
 
     def _tick(self):
         stream, now, half = self.stream, monotonic(), max(5.0, self.client.keepalive / 2)
+        if self.closing:
+            return
         if self.paused:
             self.pinged = False                     # its answer may wait behind what is not read
         if self.pinged:

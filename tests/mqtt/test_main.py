@@ -326,7 +326,9 @@ def test_signals_end_it_with_a_farewell(broker, number, status):
 
 def test_ctrl_c_while_lines_are_awaited(broker):
     with Proxy(broker.port) as proxy, started(OURS, 'pub', '-p', proxy.port, '-t', 'a', '-l', stdin=subprocess.PIPE) as process:
-        proxy.wait_for('CONNACK')
+        process.stdin.write(b'line\n')
+        process.stdin.flush()
+        proxy.wait_for('PUBLISH', UP)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         proxy.wait_for('DISCONNECT', UP)
