@@ -1,13 +1,13 @@
-"""`python3 -m ioto.mqtt pub|sub`: messages sent and received in shell scripts, with the options of mosquitto_pub and mosquitto_sub.
+"""`python3 -m ioto.mqtt pub|sub`: MQTT in shell scripts, with the options of mosquitto_pub and mosquitto_sub.
 
     python3 -m ioto.mqtt pub -h broker -t a/b -m hello -q 1
     tail -f log | python3 -m ioto.mqtt pub -L mqtts://user:password@broker/log -l
     python3 -m ioto.mqtt sub -h broker -t 'a/#' -v -C 10 -W 60
 
-The exit status is that of mosquitto's: 0, 1 for mistakes and where there is no connection, the code of a CONNACK that refuses (1 to
-5), 7 for a lost connection, 27 when the time of -W is over; and 130 for Ctrl-C. `pub` has its message acknowledged and comes
-back from a lost connection, for up to 30 seconds; `sub` without end. `sub` acknowledges what it has written, and no more
-than it was asked for. Reading and writing wait for nobody but this program's other end: the connection lives on.
+The exit status is as mosquitto's: 0, 1 for mistakes and where there is no connection, the code of a CONNACK that
+refuses (1 to 5), 7 for a lost connection, 27 when the time of -W is over; and 130 for Ctrl-C. `pub` has its message
+acknowledged and comes back from a lost connection, for up to 30 seconds; `sub` without end. `sub` acknowledges what it
+has written, and no more than it was asked for. While standard input or output keeps it waiting, the connection lives.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from .packet import LONGEST
 from .topics import check_filter, encode_topic
 
 PUB, SUB = 'pub', 'sub'
-OPTIONS = (         # whose, names, what the value is called ('' for a switch, + for any number, # for a number), what it does
+OPTIONS = (         # whose, names, what the value is called ('' for a switch, + for many, # for a number), what it does
     ('', '-h --host', 'HOST', 'name, address, or path of a UNIX socket (localhost)'),
     ('', '-p --port', 'PORT#', '1883, with TLS 8883'),
     ('', '-L --url', 'URL', 'mqtt[s]://user:password@host:port/topic, or ws[s]://…/path'),
@@ -359,8 +359,10 @@ async def run(options):
     except MqttError as error:
         status, why = error.code or (LOST if client.counts['connects'] else 1), str(error)
     except (OSError, ValueError) as error:
-        status, why = (limit.status, limit.why) if limit.expired else (1, getattr(error, 'strerror', None) or str(error))
-        if getattr(error, 'filename', None):
+        status, why = 1, getattr(error, 'strerror', None) or str(error)
+        if limit.expired:
+            status, why = limit.status, limit.why
+        elif getattr(error, 'filename', None):
             why = f'{error.filename}: {why}'
     finally:
         if client is not None:

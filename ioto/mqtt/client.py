@@ -3,8 +3,6 @@
 `connect` starts a fiber that connects, has the Connection read to its end, and connects again, with full jitter: after n failures in a
 row it waits a random part of backoff[0] * 2**n seconds, at most backoff[1]. `publish` posts to the stream itself, so what is published
 in one turn leaves in one send; it queues what may not leave yet.
-
-With a store all that one turn has published is committed at once: `send_posted` is called at the end of it, as it is for streams.
 """
 
 import os
@@ -72,8 +70,11 @@ class Client:
         if isinstance(store, (str, os.PathLike)):
             from .store import Store
             store = Store(store, client_id)
-        self.store = store
+        self.store, self.commits = store, None
         self.session = Session(inflight, store, lambda *args: Receipt(self, *args))
+        if store is not None:
+            from .commits import Commits
+            self.commits = Commits(self.session, self._go_on)
         self.inbox = Inbox(self._settle, bound)
         self.names = {}             # topic: its bytes behind their length
         self.state, self.error = 'disconnected', None
@@ -84,8 +85,6 @@ class Client:
         self.asking = 0             # fibers that wait for an answer of the broker
         self.space = Line()         # fibers that wait for room in the queue
         self.wanted = Event()       # a connection on demand
-        self.commit = None          # the Answer of this turn's commit
-        self.syncing = False
         self.requests = {}          # topic: Answer
         self.asked_topics = {}      # topic of requests: Subscription
         self.sequence = 0
@@ -149,13 +148,13 @@ class Client:
         receipt = Receipt(self, data, qos, identifier)
         session.add(receipt, retain, topic, payload)
         if stream is not None:
-            if len(session.line) == 1 or len(session.flying) <= session.inflight >> 1:
+            if len(session.line) == 1 or len(session.flying) <= session.low:
                 self.send()
         elif self.demand is not None:
             self.wanted.set()
-        if self.store is not None:
+        if self.commits is not None:
             try:
-                await self._committed()
+                await self.commits.turn_end()
             except OSError:
                 if not receipt.posted:
                     session.withdraw(receipt)
@@ -214,57 +213,11 @@ class Client:
         if self.ending:
             self.inbox.moved.set()
 
-    async def _committed(self):
-        """Wait for the commit at the end of this turn."""
-        commit = self.commit
-        if commit is None:
-            commit = self.commit = Answer()
-            kernel().posted.append(self)
-        await commit.wait()
-
-    def send_posted(self):
-        """Commit what this turn has brought; called by the scheduler at the end of it."""
-        commit, self.commit = self.commit, None
-        try:
-            if not self.store.commit(wait=False):
-                kernel().spawn(self._commit_later(commit), 'mqtt store')
-                return
-        except OSError as error:
-            commit.finish(error=error)
-            return
-        commit.finish()
-        self.sync()
-
-    async def _commit_later(self, commit):
-        try:
-            await self.store.settle()
-        except OSError as error:
-            commit.finish(error=error)
-        else:
-            commit.finish()
-            self.sync()
-
-    def sync(self):
-        """Have a fiber see to it that what waits for the disk does not wait in vain."""
-        session = self.session
-        if not self.syncing and session.unsafe():
-            self.syncing = True
-            kernel().spawn(self._make_durable(), 'mqtt store')
-
-    async def _make_durable(self):
-        session = self.session
-        try:
-            while session.unsafe():
-                change = session.change
-                await self.store.durable()
-                session.stored(change)
-                if self.connection is not None:
-                    self.connection.answer()
-                self.send()
-        except OSError as error:
-            log.error(f'messages of QoS 2 wait, for the store cannot be written: {error}')
-        finally:
-            self.syncing = False
+    def _go_on(self):
+        """Something that waited for the disk may leave."""
+        if self.connection is not None:
+            self.connection.answer()
+        self.send()
 
     async def answer(self, answer):
         """Wait for an Answer that the broker has to give, or a place in a Line, and meanwhile have the client read on."""
@@ -462,7 +415,7 @@ class Client:
     def _disconnected(self, error):
         """A connection has ended, or could not be made; without error it was our wish."""
         if error is not None:
-            self.error = str(error) or repr(error)
+            self.error = getattr(error, 'strerror', None) or str(error) or repr(error)
             if not isinstance(error, (MqttError, OSError)):
                 log.exception('the connection failed', error)
         found, self.connection, self.open = self.connection, None, None
@@ -478,7 +431,8 @@ class Client:
         signal('mqtt:disconnected', error=None if error is None else self.error, expected=error is None)
 
     async def disconnect(self, timeout=5):
-        """Send what is queued and have it acknowledged, for at most `timeout` seconds, then DISCONNECT. `connect` may follow.
+        """Send what is queued, have it acknowledged and async handlers end, for at most `timeout` seconds, then DISCONNECT.
+        `connect` may follow.
 
         Messages that are not acknowledged by then stay in the session; who waits for them gets MqttError.
         """
@@ -486,11 +440,12 @@ class Client:
         if fiber is None:
             return
         self.ending = True
-        for subscription in self.inbox.everyone():
+        everyone = self.inbox.everyone()
+        for subscription in everyone:
             subscription.acknowledge()
         try:
             async with time_limit(timeout):
-                while self.open is not None and (len(session) or session.held):
+                while self.open is not None and (len(session) or any(each.working for each in everyone)):
                     moved.clear()
                     await moved.wait()
         except TimeoutError:
@@ -501,6 +456,8 @@ class Client:
         fiber.cancel()
         await fiber.join()
         error = MqttError('the client was disconnected')
+        for subscription in self.inbox.everyone():
+            subscription.interrupt(error)
         for message in (*session.line, *session.flying.values()):
             if message.answer is not None:
                 message.finish(False, error)

@@ -55,6 +55,8 @@ async def connect(client, where, hello, timeout):
             raise MqttError(f'no {step} from {name} within {timeout:g} s') from error
         if isinstance(error, MqttError) or not isinstance(error, Exception):
             raise
+        if isinstance(error, ConnectionError) and step == 'CONNACK':
+            raise MqttError(f'{name} closed the connection before CONNACK') from error
         why = getattr(error, 'strerror', None) or str(error)
         named = isinstance(error, OSError) and step == 'connection'
         raise MqttError(why if named else f'cannot connect to {name}: {why}') from error
@@ -97,7 +99,7 @@ class Connection:
             stream.post(data)
         if self.store is not None:
             self.store.commit()
-            client.sync()
+            client.commits.sync()
         inbox.wait_for_subscriptions(present)
         later = stream.kernel.call_later
         self.timers = [later(ORPHAN_TIME, inbox.wait_for_subscriptions, False)]
@@ -139,13 +141,14 @@ class Connection:
                     raise decoder.fault
                 if inbox.full():
                     await self._pause()
+                inbox.strained = inbox.full()
                 if len(packets) > TURN:
                     await sleep(0)
                 data = await stream.read(CHUNK if decoder.missing <= CHUNK else min(decoder.missing, LARGE))
                 if not data:
                     raise MqttError('the broker closed the connection')
                 self.received += len(data)
-                packets = decoder.feed(data)
+                packets = decoder.feed(data) if not self.closing else []
         except (OSError, MqttError) as error:
             if not self.closing:
                 raise self.failure or error
@@ -195,7 +198,7 @@ class Connection:
         """Send what a read made necessary."""
         self.taking = False
         if self.store is not None:
-            self.client.sync()
+            self.client.commits.sync()
         if done:
             self.client.acknowledged(done)
         self.answer()
@@ -220,7 +223,7 @@ class Connection:
     def answer(self):
         """Post what the session has to say."""
         output = self.session.output
-        if output:
+        if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
             self.stream.post(bytes(output))
             output.clear()
 
@@ -235,6 +238,8 @@ class Connection:
 
     def _tick(self):
         stream, now, half = self.stream, monotonic(), max(5.0, self.client.keepalive / 2)
+        if self.closing:
+            return
         if self.paused:
             self.pinged = False                     # its answer may wait behind what is not read
         if self.pinged:

@@ -61,9 +61,18 @@ class Subscription:
                 log.error(f'{self.error}')
         else:
             self.granted, self.error = code, None
+            for other in self.client.inbox.subscriptions if self.master else ():
+                if other.cover is self:
+                    other.granted = code
         if self.answer.done:
             self.answer = Answer()
         self.answer.finish(self, self.error)
+
+    def interrupt(self, error):
+        """Who waits for the broker's answer waits in vain; it may come with another connection."""
+        if not self.answer.done:
+            answer, self.answer = self.answer, Answer()
+            answer.finish(error=error)
 
     async def unsubscribe(self):
         """Have no more messages; returns when the broker has said so, at once where there is no connection."""
@@ -145,7 +154,9 @@ class Inbox:
         self.subscriptions = {}     # all, in the order in which they came
         self.routes = {}            # topic: its Subscriptions
         self.count = self.size = 0  # messages that wait in queues, bytes of their payloads
+        self.strained = False       # it is full, and more is read for the answer that somebody waits for
         self.orphans = []           # messages that wait for a subscription
+        self.orphaned = 0               # bytes of payload of all that did so on this connection
         self.patient = False        # whether more may do so
         self.unmatched = self.dropped = 0
         self.moved = Event()        # something was handled
@@ -202,7 +213,7 @@ class Inbox:
                     if message.qos:
                         self._done(message)
                     continue
-            if self.count >= 10 * self.bound or self.size >= 10 * ROOM:
+            if self.strained and (self.count >= 10 * self.bound or self.size >= 10 * ROOM):
                 self.dropped += 1
                 if result is not None:
                     result.close()
@@ -228,8 +239,9 @@ class Inbox:
                 self.settle(message, not message.failed)
 
     def _orphan(self, message):
-        if self.patient and message.qos and len(self.orphans) < ORPHANS:
+        if self.patient and len(self.orphans) < ORPHANS and self.orphaned + len(message.payload) <= ROOM:
             self.orphans.append(message)
+            self.orphaned += len(message.payload)
             return
         self.unmatched += 1
         log.trace(f'no subscription wants {message!r}')
@@ -238,7 +250,7 @@ class Inbox:
 
     def wait_for_subscriptions(self, patient):
         """From here on messages that nobody wants wait for who does; or do not, and those that waited are done with."""
-        self.patient = patient
+        self.patient, self.orphaned = patient, 0
         orphans, self.orphans = self.orphans, []
         for message in orphans:
             self._orphan(message)
@@ -247,4 +259,5 @@ class Inbox:
         """The connection has ended: the broker will send them again."""
         orphans, self.orphans = self.orphans, []
         for message in orphans:
-            self.settle(message, False)
+            if message.qos:
+                self.settle(message, False)

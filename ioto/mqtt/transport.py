@@ -5,6 +5,8 @@ that a client uses: read, post, drain, close, abort, `queued_bytes`, `sent`, `cl
 Host, port and the rest come as arguments; `split_url` makes them of a URL.
 """
 
+import re
+
 from ..runtime import dial
 from ..runtime.scopes import timeout as time_limit
 
@@ -17,8 +19,6 @@ def split_url(text):
 
     mqtt:// and mqtts:// end with the host and port, ws:// and wss:// may have a path.
     """
-    import re
-
     from ..http.url import parse_url
     scheme, _, rest = text.partition('://')
     kind = SCHEMES.get(scheme.lower())

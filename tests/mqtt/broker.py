@@ -81,8 +81,9 @@ def only_lets_subscribe(folder, filter):
     if not plugin:
         pytest.skip("mosquitto's dynamic security plugin is not installed")
     role = {'rolename': 'some', 'acls': [{'acltype': 'subscribePattern', 'topic': filter, 'allow': True}]}
-    rules = {'defaultACLAccess': {'publishClientSend': True, 'publishClientReceive': True, 'subscribe': False, 'unsubscribe': True},
-             'roles': [role], 'groups': [{'groupname': 'all', 'roles': [{'rolename': 'some'}]}], 'anonymousGroup': 'all', 'clients': []}
+    default = {'publishClientSend': True, 'publishClientReceive': True, 'subscribe': False, 'unsubscribe': True}
+    groups = [{'groupname': 'all', 'roles': [{'rolename': 'some'}]}]
+    rules = {'defaultACLAccess': default, 'roles': [role], 'groups': groups, 'anonymousGroup': 'all', 'clients': []}
     path = os.path.join(folder, 'rules.json')
     with open(path, 'w', encoding='utf-8') as file:
         json.dump(rules, file)
@@ -157,7 +158,8 @@ class Broker(Child):
             file.write(self.configuration())
         with contextlib.suppress(OSError):
             os.unlink(self.unix)
-        return self.start([program('mosquitto'), '-c', path], f'{self.folder}/mosquitto.log', lambda: ' running\n' in self.log())
+        return self.start([program('mosquitto'), '-c', path], f'{self.folder}/mosquitto.log',
+                          lambda: ' running\n' in self.log())
 
     def configuration(self):
         text, certs, users, acl, each = self.settings.values()
@@ -173,9 +175,10 @@ class Broker(Child):
             with open(f'{self.folder}/acl', 'w', encoding='utf-8') as file:
                 file.write(acl)
             access += f'acl_file {self.folder}/acl\n'
-        listeners = [f'listener {self.ports[name]} 127.0.0.1\n{more.format(certs=certs)}{each}' for name, more in self.listeners.items()]
-        return CONFIG.format(folder=self.folder, persistence=str(self.persistence).lower(), access=access, text=text) + ''.join(
-            [*listeners, f'listener 0 {self.unix}\n'])
+        listeners = [f'listener {self.ports[name]} 127.0.0.1\n{more.format(certs=certs)}{each}'
+                     for name, more in self.listeners.items()]
+        start = CONFIG.format(folder=self.folder, persistence=str(self.persistence).lower(), access=access, text=text)
+        return start + ''.join([*listeners, f'listener 0 {self.unix}\n'])
 
     def restart(self, number=signal.SIGTERM):
         """End it and start it again, on the same ports. SIGKILL leaves it no time to save."""
@@ -217,8 +220,9 @@ class Alpn(Child):
         for _ in range(ATTEMPTS):
             self.port, = free_ports(1)
             with open(path, 'w', encoding='utf-8') as file:
-                file.write(NGINX.format(module=module, folder=self.folder, broker=self.broker, port=self.port, certs=self.certs))
-            if self.start([program('nginx'), '-p', self.folder, '-e', 'stderr', '-c', path], f'{self.folder}/nginx.log', self.listens):
+                file.write(NGINX.format(module=module, **vars(self)))
+            command = [program('nginx'), '-p', self.folder, '-e', 'stderr', '-c', path]
+            if self.start(command, f'{self.folder}/nginx.log', self.listens):
                 return self
         raise AssertionError(self.log())
 

@@ -37,6 +37,12 @@ async def until(condition, *args):
         await runtime.sleep(0.005)
 
 
+async def seen(proxy, kind, way, count=1, **fields):
+    """Wait until the proxy has seen so many packets, and return them."""
+    await until(lambda: len(proxy.seen(kind, way, **fields)) >= count)
+    return proxy.seen(kind, way, **fields)
+
+
 def client(name='c', **options):
     return Client(name, **{'backoff': QUICK, **options})
 
@@ -224,7 +230,7 @@ def test_a_master_serves_what_it_covers_and_the_broker_hears_of_it_alone(broker)
                 await until(lambda: len(got) == 2)
                 assert got == ['master', 'served']
                 await master.unsubscribe()                  # now the other is the broker's matter
-                assert len(proxy.wait_for('SUBSCRIBE', UP, 2)) == 2
+                assert len(await seen(proxy, 'SUBSCRIBE', UP, 2)) == 2
     go(main)
 
 
@@ -419,7 +425,7 @@ def test_subscriptions_come_back_when_the_session_is_not_present(broker):
                     await mq.subscribe(f'back/{n}', got.append, 1)
                 proxy.cut()
                 await until(lambda: mq.stats['reconnects'] == 1)
-                assert len(proxy.wait_for('SUBSCRIBE', UP, 3, connection=1)) == 3
+                assert len(await seen(proxy, 'SUBSCRIBE', UP, 3, connection=1)) == 3
                 await mq.publish('back/7', b'', 1, wait='ack')
                 await mq.publish('back/19', b'', 1, wait='ack')
                 await until(lambda: len(got) == 2)
@@ -442,7 +448,7 @@ def test_subscriptions_are_not_asked_for_again_when_the_session_is_present(broke
             proxy.refusing = False
             await late
             assert [each.body[4:] for each in proxy.seen('SUBSCRIBE', UP, connection=proxy.connections - 1)] == [b'present/c\1']
-            proxy.wait_for('UNSUBSCRIBE', UP)
+            await seen(proxy, 'UNSUBSCRIBE', UP)
             for name in 'cba':
                 await mq.publish(f'present/{name}', b'', 1, wait='ack')
             await until(lambda: len(got) == 2)
@@ -614,7 +620,7 @@ def test_on_demand(broker):
                     await mq.publish('demand', b'x', 1, wait='ack')
                     assert mq.state == 'connected' and proxy.connections == n
                     await until(lambda: mq.state == 'waiting')
-                    assert len(proxy.wait_for('DISCONNECT', UP, n)) == n
+                    assert len(await seen(proxy, 'DISCONNECT', UP, n)) == n
                 await mq.publish('demand', b'x', 0, wait='sent')
                 await until(lambda: proxy.seen('PUBLISH', UP, qos=0))
                 assert mq.error is None
@@ -877,6 +883,39 @@ def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch):
     hostile(main, ['CONNECT', connack(), *flood, HOLD], ['CONNECT', connack(), HOLD])
 
 
+def test_each_acknowledgement_lets_the_next_message_leave():
+    """A broker that uses Nagle's algorithm says no more before it hears from us."""
+    async def main():
+        async with client(inflight=20) as mq:
+            await mq.connect(HERE, broker.port)
+            receipts = [await mq.publish('a', str(n), 1) for n in range(40)]
+            for receipt in receipts:
+                await receipt.wait()
+    steps = [step for n in range(1, 21) for step in (reply('PUBACK', n), 'PUBLISH')]
+    with Hostile(['CONNECT', connack(), *['PUBLISH'] * 20, *steps, *[reply('PUBACK', n) for n in range(21, 41)],
+                  'DISCONNECT']) as broker:
+        go(main)
+
+
+def test_a_read_that_brings_more_than_handlers_have_room_for_loses_nothing():
+    """Some brokers send QoS 1 without a window: thousands of small messages come in one read."""
+    burst = b''.join(publish('a', b'', 1, n) for n in range(1, 3001))
+
+    async def main():
+        handled = []
+
+        async def handler(message):
+            await runtime.sleep(0)
+            handled.append(message.identifier)
+        async with client(bound=10) as mq:
+            mq.subscribe('a', handler, 1)
+            await mq.connect(HERE, broker.port)
+            await until(lambda: len(handled) == 3000)
+            assert handled == list(range(1, 3001)) and mq.stats['dropped'] == 0
+    with Hostile(['CONNECT', connack(), 'SUBSCRIBE', reply('SUBACK', 1, 1) + burst, *['PUBACK'] * 3000, HOLD]) as broker:
+        go(main)
+
+
 def test_a_flood_for_a_slow_handler_stays_bounded():
     """Reading stops: what the broker sends stays with the kernel."""
     async def main(broker):
@@ -906,15 +945,14 @@ def test_unanswered_messages_do_not_hang_their_publisher_at_disconnect():
         await mq.connect(HERE, broker.port)
         fiber = runtime.spawn(mq.publish('a', b'x', 1, wait='ack'))
         await runtime.sleep(0.05)
-        subscription = mq.subscribe('b')
-        asking = runtime.spawn(subscription)
+        asking = runtime.spawn(mq.subscribe('b'))
         await runtime.sleep(0.05)
         began = time.monotonic()
         await mq.disconnect(0.2)
         assert time.monotonic() - began < 3
-        with pytest.raises(MqttError):
-            await fiber.join()
-        asking.cancel()
+        for waiting in (fiber, asking):
+            with pytest.raises(MqttError, match='disconnected'):
+                await waiting.join()
         assert mq.stats['queued'] == 1
     hostile(main, ['CONNECT', connack(), HOLD])
 

@@ -1,4 +1,7 @@
-"""The client against mosquitto: every way to it, every QoS, sessions, restarts, wills, refusals; a proxy sees what goes over the wire."""
+"""The client against mosquitto: every way to it, every QoS, sessions, restarts, wills, refusals.
+
+A proxy between them sees what goes over the wire, and cuts it.
+"""
 
 import signal
 

@@ -7,7 +7,7 @@ import pytest
 
 from ioto import runtime
 from ioto.mqtt.transport import connect, split_url
-from ioto.runtime.tls import client_context, server_context
+from ioto.runtime.tls import client_context
 from ioto.websocket.handshake import accept_key
 from tests.mqtt.broker import Alpn, Broker
 from tests.mqtt.wire import connect as hello

@@ -45,7 +45,9 @@ class Packet(NamedTuple):
         return self.body[2 + int.from_bytes(self.body[:2]) + 2 * bool(self.qos):]
 
     def __repr__(self):
-        more = f' {self.topic} {self.payload[:30]!r} q{self.qos}{" dup" * self.dup}{" retain" * self.retain}' if self.type == 'PUBLISH' else ''
+        more = ''
+        if self.type == 'PUBLISH':
+            more = f' {self.topic} {self.payload[:30]!r} q{self.qos}{" dup" * self.dup}{" retain" * self.retain}'
         return f'<{self.connection} {self.way} {self.type} {self.identifier}{more}>'
 
 
@@ -75,6 +77,23 @@ def take(buffer, connection=0, way=UP):
     data = bytes(buffer[:size])
     del buffer[:size]
     return parse(data, connection, way), data
+
+
+def repeated_by_the_broker(packets):
+    """The payloads of QoS 2 messages that a broker sent again after it had sent PUBREL for them, against §4.3.3.
+
+    mosquitto 2.0.11 does that when two connections in a row end early. Each payload has to be another.
+    """
+    released, last, found = set(), {}, []
+    for packet in packets:
+        if packet.way == DOWN and packet.type == 'PUBREL':
+            released.add(packet.identifier)
+        elif packet.way == DOWN and packet.type == 'PUBLISH' and packet.qos == 2:
+            if packet.identifier in released and last[packet.identifier] == packet.payload:
+                found.append(packet.payload)
+            released.discard(packet.identifier)
+            last[packet.identifier] = packet.payload
+    return found
 
 
 # What a broker sends, and what a client does
