@@ -42,13 +42,13 @@ def parse_date(text, now=None):
         year = last - (last - year) % 100
         if year == last and [month, day, hour, minute, second] > rest:
             year -= 100
-    days = _days(year, month, day)
+    days = day_number(year, month, day)
     if gmtime(days * 86400)[:3] != (year, month, day) or hour > 23 or minute > 59 or second > 60:
         return None
     return ((days * 24 + hour) * 60 + minute) * 60 + second
 
 
-def _days(year, month, day):
+def day_number(year, month, day):
     """Days from 1970-01-01, in years that begin in March so that the leap day is the last."""
     if month < 3:
         year, month = year - 1, month + 12
