@@ -767,6 +767,17 @@ def test_the_window_holds_after_a_reconnect():
     assert sent == [(b'%d' % n, n + 1, n < 3) for n in range(6)]
 
 
+def test_each_acknowledgement_lets_the_next_message_leave_and_the_next_one_in():
+    async def main(broker):
+        mq = client(inflight=20, queue=30)
+        await mq.connect(HERE, broker.port)
+        for n in range(100):
+            await mq.publish('a', str(n), 1)
+        await mq.disconnect()
+    steps = [step for n in range(1, 81) for step in (reply('PUBACK', n), 'PUBLISH')]
+    hostile(main, ['CONNECT', connack(), *['PUBLISH'] * 20, *steps, *[reply('PUBACK', n) for n in range(81, 101)], 'DISCONNECT'])
+
+
 def test_a_refused_subscription_raises():
     async def main(broker):
         mq = client()
