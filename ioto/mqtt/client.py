@@ -148,7 +148,7 @@ class Client:
         receipt = Receipt(self, data, qos, identifier)
         session.add(receipt, retain, topic, payload)
         if stream is not None:
-            if len(session.line) == 1 or len(session.flying) <= session.low:
+            if len(session.flying) < session.inflight:
                 self.send()
         elif self.demand is not None:
             self.wanted.set()
@@ -207,7 +207,8 @@ class Client:
         session = self.session
         if session.line:
             self.send()
-        if self.space and len(session) <= self.queue - (self.queue >> 3 or 1) and session.size <= self.queue_bytes * 7 >> 3:
+        if self.space and session.size < self.queue_bytes and (
+                len(session) <= self.queue - (self.queue >> 3) or len(session.line) < session.inflight):
             while self.space.serve():
                 pass
         if self.ending:

@@ -60,7 +60,6 @@ class Session:
 
     def __init__(self, inflight=20, store=None, make=Outgoing):
         self.inflight, self.store = inflight, store
-        self.low = inflight * 3 >> 2        # flying, up to which others wait to leave in bunches
         self.line = deque()         # Outgoing to be sent
         self.flying = {}            # identifier: Outgoing that was sent and is not done, in order
         self.used = set()           # identifiers that are taken, those of SUBSCRIBE and UNSUBSCRIBE too

@@ -767,6 +767,17 @@ def test_the_window_holds_after_a_reconnect():
     assert sent == [(b'%d' % n, n + 1, n < 3) for n in range(6)]
 
 
+def test_each_acknowledgement_lets_the_next_message_leave_and_the_next_one_in():
+    async def main(broker):
+        mq = client(inflight=20, queue=30)
+        await mq.connect(HERE, broker.port)
+        for n in range(100):
+            await mq.publish('a', str(n), 1)
+        await mq.disconnect()
+    steps = [step for n in range(1, 81) for step in (reply('PUBACK', n), 'PUBLISH')]
+    hostile(main, ['CONNECT', connack(), *['PUBLISH'] * 20, *steps, *[reply('PUBACK', n) for n in range(81, 101)], 'DISCONNECT'])
+
+
 def test_a_refused_subscription_raises():
     async def main(broker):
         mq = client()
@@ -1022,3 +1033,97 @@ def test_what_cannot_be_stored_is_refused(tmp_path):
         assert [message.packet[-1:] for message in mq.session.flying.values()] == [b'y']
         await mq.close()
     go(main)
+
+
+# Odds and ends
+
+def test_disconnect_is_the_last_packet():
+    async def main(broker):
+        mq = client()
+        going = runtime.Event()
+
+        async def handler(message):
+            await going.wait()
+        mq.subscribe('a', handler, 1)
+        await mq.connect(HERE, broker.port)
+        await until(lambda: mq.inbox.count)
+        await mq.disconnect(0.05)
+        going.set()                                         # now it is handled, and too late to say so
+        await until(lambda: not mq.inbox.count)
+    broker = hostile(main, ['CONNECT', connack(), 'SUBSCRIBE', publish('a', b'x', 1, 1), 'DISCONNECT', HOLD])
+    assert broker.received[0][-1].type == 'DISCONNECT'
+
+
+def test_messages_that_nobody_wants_are_acknowledged_when_nobody_has_come(monkeypatch):
+    monkeypatch.setattr('ioto.mqtt.connection.ORPHAN_TIME', 0.2)
+
+    async def main(broker):
+        mq, got = client(clean=False), []
+        await mq.connect(HERE, broker.port)
+        await until(lambda: mq.stats['unmatched'] == 2)
+        mq.subscribe('late', got.append, 2)
+        await runtime.sleep(0.05)
+        await mq.disconnect()
+        assert not got
+    hostile(main, ['CONNECT', connack(True), publish('late', b'', 1, 1) + publish('late', b'', 2, 2), 'PUBACK', 'PUBREC',
+                   'SUBSCRIBE', 'DISCONNECT'])
+
+
+def test_without_a_session_messages_that_nobody_wants_are_acknowledged_at_once():
+    async def main(broker):
+        mq = client()
+        await mq.connect(HERE, broker.port)
+        await until(lambda: len(broker.received[0]) == 2)
+        assert mq.stats['unmatched'] == 1
+        await mq.disconnect()
+    hostile(main, ['CONNECT', connack(), publish('a', b'', 1, 1), 'PUBACK', 'DISCONNECT'])
+
+
+def test_an_orphan_of_a_lost_connection_is_not_taken_for_handled():
+    async def main(broker):
+        mq, got = client(clean=False), []
+        await mq.connect(HERE, broker.port)
+        await until(lambda: broker.connections == 2 and mq.state == 'connected')
+        mq.subscribe('a', got.append, 2)
+        await until(lambda: got)
+        assert len(got) == 1
+        await until(lambda: 'PUBREC' in [each.type for each in broker.received[1]])
+        await mq.disconnect()
+    hostile(main, ['CONNECT', connack(True), publish('a', b'x', 2, 7), 0.1, CLOSE],
+            ['CONNECT', connack(True), publish('a', b'x', 2, 7, dup=True), HOLD])
+
+
+def test_failed_reconnections_back_off_with_full_jitter(monkeypatch):
+    """The n-th wait is a random part of first * 2**n, at most the longest."""
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+    monkeypatch.setattr('ioto.mqtt.client.sleep', sleep)
+    monkeypatch.setattr('ioto.mqtt.client.os.urandom', lambda size: b'\x80' + bytes(size - 1))
+
+    async def main(broker):
+        mq = client(backoff=(1, 20))
+        await mq.connect(HERE, broker.port, retry=True)
+        await mq.disconnect()
+    hostile(main, *[[CLOSE]] * 6, ['CONNECT', connack(), HOLD])
+    assert waits == [1, 2, 4, 8, 10, 10]
+
+
+def test_a_loss_after_a_good_connection_starts_the_back_off_anew():
+    async def main(broker):
+        mq = client(backoff=(0.01, 100))
+        mq.subscribe('a', print)
+        await mq.connect(HERE, broker.port)
+        await until(lambda: broker.connections >= 8)
+        await mq.disconnect(0)
+    hostile(main, ['CONNECT', connack(), 'SUBSCRIBE', reply('SUBACK', 1, 0), CLOSE])
+
+
+def test_a_url_says_where_and_who():
+    async def main(broker):
+        mq = client()
+        await mq.connect(f'mqtt://user:word@127.0.0.1:{broker.port}')
+        await mq.disconnect()
+    broker = hostile(main, ['CONNECT', connack(), HOLD])
+    assert broker.received[0][0].body.endswith(b'\0\1c\0\4user\0\4word')

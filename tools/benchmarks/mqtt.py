@@ -6,7 +6,6 @@ them all, on the servers' core; each client runs in a process of its own on the 
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -73,19 +72,16 @@ def command(name, *given):
 
 
 def measure(name, kind, qos, seconds, port):
-    """Run one client in a process of its own; the number that it prints. What is to be received is made meanwhile."""
-    source = None
-    if kind == 'receive':
-        source = subprocess.Popen([sys.executable, LOAD, 'source', kind, str(qos), '0', str(port)], preexec_fn=pinned_to_server,
-                                  stderr=subprocess.DEVNULL)
-        time.sleep(0.2)
+    """Run one client in a process of its own; the number that it prints. What it receives waits for it at the broker."""
+    process = subprocess.Popen(command(name, kind, qos, seconds, port), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, preexec_fn=pinned_to_load)
     try:
-        done = subprocess.run(command(name, kind, qos, seconds, port), capture_output=True, text=True, timeout=60 + seconds,
-                              preexec_fn=pinned_to_load)
+        if kind == 'receive' and process.stdout.readline() == 'ready\n':
+            subprocess.run(command('source', kind, qos, seconds, port), check=True, timeout=60, preexec_fn=pinned_to_load)
+        output, errors = process.communicate('\n', timeout=60 + 10 * seconds)
     finally:
-        if source is not None:
-            source.kill()
-            source.wait()
-    if done.returncode:
-        raise BenchError(f'{name} does not {kind} at QoS {qos}: {done.stderr[-400:]}')
-    return float(done.stdout)
+        process.kill()
+        process.wait()
+    if process.returncode:
+        raise BenchError(f'{name} does not {kind} at QoS {qos}: {errors[-400:]}')
+    return float(output)
