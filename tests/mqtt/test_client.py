@@ -894,20 +894,6 @@ def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch):
     hostile(main, ['CONNECT', connack(), *flood, HOLD], ['CONNECT', connack(), HOLD])
 
 
-def test_each_acknowledgement_lets_the_next_message_leave():
-    """A broker that uses Nagle's algorithm says no more before it hears from us."""
-    async def main():
-        async with client(inflight=20) as mq:
-            await mq.connect(HERE, broker.port)
-            receipts = [await mq.publish('a', str(n), 1) for n in range(40)]
-            for receipt in receipts:
-                await receipt.wait()
-    steps = [step for n in range(1, 21) for step in (reply('PUBACK', n), 'PUBLISH')]
-    with Hostile(['CONNECT', connack(), *['PUBLISH'] * 20, *steps, *[reply('PUBACK', n) for n in range(21, 41)],
-                  'DISCONNECT']) as broker:
-        go(main)
-
-
 def test_a_read_that_brings_more_than_handlers_have_room_for_loses_nothing():
     """Some brokers send QoS 1 without a window: thousands of small messages come in one read."""
     burst = b''.join(publish('a', b'', 1, n) for n in range(1, 3001))
