@@ -71,6 +71,7 @@ PACKAGES = (
     Package('microdot', 'web server', ('bench',)),
     Package('paho-mqtt', 'MQTT client', ('bench',)),
     Package('gmqtt', 'MQTT client', ('bench',)),
+    Package('tinydb', 'document database', ('bench',)),
     Package('json5', 'JSON5 parser', ('bench',)),
     Package('pyjson5', 'JSON5 parser', ('bench',)),
 )

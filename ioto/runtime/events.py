@@ -26,13 +26,23 @@ def signal(name, /, **data):
     """Call all that watch this name with `data`. Never raises what they raise."""
     for function in _watchers.get(name, ()):
         if function in _watchers.get(name, ()):
-            try:
-                result = function(**data)
-                if hasattr(result, '__await__') and hasattr(result, 'send'):
-                    _spawn(result, name)
-            except Exception as error:
-                from .log import Log
-                Log('runtime').exception(f'a watcher of {name} failed', error)
+            call(function, name, **data)
+
+
+def watched(name):
+    """Return whether anybody watches this name."""
+    return name in _watchers
+
+
+def call(function, name, /, *args, **data):
+    """Call one that watches `name`; an async function is spawned, and what it raises is logged."""
+    try:
+        result = function(*args, **data)
+        if hasattr(result, '__await__') and hasattr(result, 'send'):
+            _spawn(result, name)
+    except Exception as error:
+        from .log import Log
+        Log('runtime').exception(f'a watcher of {name} failed', error)
 
 
 def _spawn(coro, name):

@@ -6,11 +6,12 @@ the WAL to the disk in a helper thread. Its frames have running checksums, so a 
 commits, with all that was forced.
 
 A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files
-in the order that SQLite demands: first the bulk of it (PASSIVE), while commits go on, then what has come meanwhile,
-and the WAL is cut to nothing (TRUNCATE). That last step excludes commits for two forcings of a few pages, or none:
-who can wait looks at `held` and awaits `free`, else SQLite makes a commit wait. Between the two a commit that finds
-all of the WAL copied begins it anew, over old frames, which has to be forced (else a power cut could leave frames of
-two ages): so synchronous is NORMAL then, and OFF only while the WAL began as an empty file.
+in the order that SQLite demands, while commits go on (PASSIVE); again, up to PASSES times, until none has come
+meanwhile. Then the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most`
+bytes, commits are excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a
+commit waits. Between copying and cutting a commit that finds all of the WAL copied begins it anew, over old frames,
+which has to be forced (else a power cut could leave frames of two ages): so synchronous is NORMAL then, and OFF only
+while the WAL began as an empty file.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).
@@ -31,7 +32,8 @@ from .sync import Event, Lock
 from .threads import to_thread
 
 UNFIT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-PATIENCE = {'connection': 10_000, 'copier': 0}      # milliseconds that each waits for the other
+PATIENCE = {'connection': 10_000, 'copier': 1000}      # milliseconds that each waits for the other
+PASSES = 5                  # times that the WAL is copied while commits go on
 
 log = Log('sqlite')
 
@@ -45,19 +47,20 @@ class File:
 
     `setup(connection, found)` makes the tables, in a transaction, and may read; `found` is the version that the file
     has, 0 for a new one. A file that is corrupt, of a later version, or for which it raises ValueError, is renamed to
-    path.corrupt-N and begun anew. `page_size` in bytes, of a new file; `sync` in seconds; `limit` of the WAL in bytes.
+    path.corrupt-N and begun anew. `page_size` in bytes, of a new file; `sync` in seconds. A WAL of `limit`
+    bytes is copied, and cut if there is a moment without commits; one of `most` bytes makes them wait.
     Opening and transactions raise StoreError.
 
     .connection     sqlite3's, for this thread's use; it commits each statement by itself outside a transaction
     .held .free     whether the WAL is being cut, and a runtime.Event for its end
     """
 
-    wal, broken, timer, copying = -1, None, None, False
+    wal, broken, timer, copying, cutting = -1, None, None, False, False
     connection = copier = None
     commits = synced = 0        # how many commits there were, and how many of them are on the disk
 
-    def __init__(self, path, setup, version=1, page_size=4096, sync=1.0, limit=1 << 20):
-        self.path, self.sync, self.limit = os.path.abspath(path), sync, limit
+    def __init__(self, path, setup, version=1, page_size=4096, sync=1.0, limit=1 << 20, most=0):
+        self.path, self.sync, self.limit, self.most = os.path.abspath(path), sync, limit, most
         self.mark = limit       # bytes of the WAL at which the next checkpoint begins
         self.turn, self.lock, self.free = Lock(), ThreadLock(), Event()
         self.free.set()
@@ -148,6 +151,9 @@ class File:
     def __enter__(self):
         if self.broken:
             raise self._error(self.broken)
+        if self.cutting:
+            with self.lock:                     # SQLite would wait by sleeping, longer than needed
+                pass
         try:
             self.connection.execute('BEGIN IMMEDIATE')
         except sqlite3.Error as error:
@@ -165,6 +171,9 @@ class File:
             if isinstance(error, sqlite3.Error):
                 raise self._error(error) from None
             return
+        self._committed()
+
+    def _committed(self):
         self.commits += 1
         kernel = local.kernel
         if kernel is not None:
@@ -211,14 +220,21 @@ class File:
 
     async def _checkpoint(self):
         try:
-            await to_thread(self._copy, 'PASSIVE')
+            for _ in range(PASSES):
+                number = self.commits
+                await to_thread(self._copy, 'PASSIVE')
+                if self.commits == number and not (self.connection and self.connection.in_transaction):
+                    self._relax(self._copy('TRUNCATE'))     # all is in the database, and forced: this takes no time
+                    return
+            if self.wal < 0 or os.fstat(self.wal).st_size < self.most:
+                return
             self.free.clear()
-            if await to_thread(self._copy, 'TRUNCATE') and self.connection and not self.connection.in_transaction:
-                self.connection.execute('PRAGMA synchronous=OFF')
+            self.cutting = self.lock.acquire()
+            self._relax(await to_thread(self._cut))
         except sqlite3.Error as error:
             log.error(f'{self.path}: checkpoint: {error}')
         finally:
-            self.copying = False
+            self.copying = self.cutting = False
             if self.wal >= 0:
                 self.mark = os.fstat(self.wal).st_size + self.limit     # not cut if that failed or somebody reads
             self.free.set()
@@ -226,7 +242,20 @@ class File:
     def _copy(self, mode):
         """Checkpoint; returns whether nobody was in the way."""
         with self.lock:
-            return self.wal >= 0 and not self.copier.execute(f'PRAGMA wal_checkpoint({mode})').fetchone()[0]
+            return self._checkpointed(mode)
+
+    def _checkpointed(self, mode):
+        return self.wal >= 0 and not self.copier.execute(f'PRAGMA wal_checkpoint({mode})').fetchone()[0]
+
+    def _cut(self):
+        try:
+            return self._checkpointed('TRUNCATE')
+        finally:
+            self.lock.release()
+
+    def _relax(self, cut):
+        if cut and self.connection and not self.connection.in_transaction:
+            self.connection.execute('PRAGMA synchronous=OFF')
 
     async def close(self):
         """Force everything to the disk, in the database itself, and close; harmless when it is closed."""
@@ -252,3 +281,18 @@ class File:
         if self.wal >= 0:
             os.close(self.wal)
             self.wal = -1
+
+
+class Memory(File):
+    """The same in memory, gone when it is closed: `setup` as for File."""
+
+    def __init__(self, setup):
+        self.path, self.lock = ':memory:', ThreadLock()
+        self.connection = sqlite3.connect(':memory:', isolation_level=None, check_same_thread=False)
+        setup(self.connection, 0)
+
+    def _committed(self):
+        pass
+
+    async def durable(self):
+        """Return."""
