@@ -18,7 +18,7 @@ from .runtime import units
 
 log = logging.Log('app')
 
-BUILT = ('web',)
+BUILT = ('web', 'url', 'mqtt')
 ORDER = (*(name for name in SERVICES if name != 'web'), 'app', 'web')
 LEARNED = ('auth.json5', 'device.json5', 'provision.json5', 'shadow.json5', 'ioto.crt', 'ioto.key')   # and databases
 SETTINGS = {    # option: (the property that it sets, to what if not to its own value)
@@ -26,6 +26,7 @@ SETTINGS = {    # option: (the property that it sets, to what if not to its own 
     'product': ('device.product', None), 'show': ('web.show', None), 'quiet': ('log.types', 'error'),
     'verbose': ('log.types', 'error,info,trace'), 'debug': ('log.types', 'error,info,trace,debug'),
 }
+CLIENT = {'body': 'limit', 'hostConnections': 'per_host', 'keep': 'idle'}       # of `url`: arguments of its Client
 OPTIONS = (*SETTINGS, 'app', 'exit', 'home', 'nolocal', 'nosave', 'profile', 'reset', 'state', 'timeouts', 'trace')
 
 
@@ -42,10 +43,11 @@ class Agent:
     .config .device .profile    the configuration (bytes, seconds), its `device`, 'dev' or 'prod' or …
     .paths                      folders: .home .config .state .site .certs, and .resolve('@state/x')
     .web                        the web server or None; it has addresses after the app's start
+    .mqtt                       the MQTT client (ioto.mqtt.Client) from the app's start on, or None
     .services .started          names of those enabled; time.monotonic() of the start
     """
 
-    web = None
+    web = mqtt = None
 
     def __init__(self, config='config/', start=None, stop=None, **options):
         for name in options:
@@ -70,12 +72,40 @@ class Agent:
             message = f'there is no file {self._app}'
             raise ConfigError(message, '--app') if options['app'] else settings.error('app', message)
         self.forgotten = self._reset() if options['reset'] else ()      # before the web server reads its users
+        if 'url' in self.services:
+            self._client = self._make_client()
         if 'web' in self.services:
             from .status import device_status
             from .web import Server
             with settings:
                 self.web = Server(self.config['web'], self.paths.resolve, self.profile == 'dev', not options['nosave'])
             self.web.action('/api/device', ['GET'])(lambda web: device_status(self, web))
+        self._mqtt = self._make_mqtt(settings) if 'mqtt' in self.services else None
+        if self._mqtt and self.web:
+            self.web.action('/api/mqtt', ['GET'])(self._mqtt_status)
+
+    def _make_client(self):
+        """The client that `url` of the configuration describes."""
+        settings = self.config.get('url', {})
+        options = {CLIENT.get(name, name): value for part in ('limits', 'tls')
+                   for name, value in settings.get(part, {}).items()}
+        for name in {'authority', 'certificate', 'key'} & set(options):
+            options[name] = self.paths.resolve(options[name])
+        try:
+            from .url import Client, UrlError
+            try:
+                client = Client(settings.get('headers'), proxy=settings.get('proxy'), timeout=settings.get('timeouts'),
+                                **options)
+                if 'tls' in settings:
+                    client.context()
+                return client
+            except UrlError as error:
+                where, why = 'url.proxy' if 'bad proxy' in str(error) else 'url.headers', error
+        except ImportError as error:
+            where, why = 'services.url', f'it needs the module {error.name}, which is not here'
+        except OSError as error:
+            where, why = 'url.tls.' + error.part, error
+        raise self.settings.error(where, str(why))
 
     def _option(self, name, convert):
         try:
@@ -183,33 +213,56 @@ class Agent:
         return 0 if await self.close() else 1
 
     def reload(self):
-        """Reopen the log file and read the web configuration again; a mistake there is logged and changes nothing."""
+        """Reopen the log file, read the configuration of web and mqtt again; a mistake there is logged and changes nothing."""
         logging.reopen()
-        if not self.web:
+        if not self.web and not self.mqtt:
             return
-        if self.web.journal:
+        if self.web and self.web.journal:
             self.web.journal.reopen()
         try:
             settings = self._load()
             if len(self.settings.layers) > len(settings.layers):        # perhaps just being replaced
                 raise ConfigError('a file that was read at the start is missing', None, self.source)
+            mqtt = self.mqtt and self._make_mqtt(settings)
             with settings:
-                self.web.reload(settings.values['web'])
+                if self.web:
+                    self.web.reload(settings.values['web'])
         except ConfigError as error:
             log.error(f'Configuration not reloaded: {error}')
         else:
             self.settings, self.config['web'] = settings, settings.values['web']
+            if mqtt:
+                self.config['mqtt'] = settings.values['mqtt']
+                runtime.spawn(self._mqtt.reload(mqtt), 'mqtt reload')
             log.info('Configuration reloaded')
+
+    @staticmethod
+    def _make_mqtt(settings):
+        try:
+            from .mqtt.service import Service
+        except ImportError as error:
+            raise settings.error('services.mqtt', f'this service is not part of this version: {error}') from None
+        values = settings.values
+        with settings:
+            return Service(values.get('mqtt', {}), values.get('device', {}).get('id'), settings.paths.resolve)
 
     def _reset(self):
         names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
-        names = [name for name in names if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm'))]
+        names = [name for name in names
+                 if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')) or '.db.corrupt-' in name]
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))
             except OSError as error:
                 raise ConfigError(f'cannot remove {error.filename}: {error.strerror}', '--reset') from None
         return names
+
+    async def _start_url(self):
+        from .url.client import set_default
+        set_default(self._client)
+
+    async def _stop_url(self):
+        self._client.close()
 
     async def _start_web(self):
         try:
@@ -224,6 +277,22 @@ class Agent:
 
     async def _stop_web(self):
         await self.web.stop()
+
+    async def _start_mqtt(self):
+        try:
+            await self._mqtt.start()
+        except OSError as error:
+            raise StartError(f'mqtt: {error}') from None
+        self.mqtt = self._mqtt.client
+        log.info(f'MQTT connects to {self._mqtt.endpoint} as {self._mqtt.identifier!r}')
+
+    async def _stop_mqtt(self):
+        await self._mqtt.stop()
+
+    async def _mqtt_status(self, web):
+        from .web.access import require_administrator
+        await require_administrator(web)
+        return self._mqtt.status()
 
     async def _start_app(self):
         path = self._app

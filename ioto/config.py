@@ -43,6 +43,8 @@ KINDS = {   # kind: (what is expected; the type, words, pattern or conversion th
     'address': ("an address such as 'http://:8080'", 
                 r'unix:.+|(https?://)?(\[[\w:.%]+\]|[\w.-]+|(?=:))(:([0-5]?\d{1,4}|6[0-5]\d{3}))?/?'),
     'handler': ("one of 'file', 'action'", 'file|action'),
+    'port': ('a port from 1 to 65535', tuple(range(1, 65536))),
+    'qos': ('0, 1 or 2', (0, 1, 2)),
     'serialize': ("one of 'none', 'auto', 'factory', false", ('none', 'auto', 'factory', False)),
     'show': ("letters out of 'HhBb'", '[HhBb]*'),
     'types': ('words out of error, info, trace, debug', '(?i)(!?(error|info|trace|debug|all) *(, *|$))*'),
@@ -78,10 +80,25 @@ AUTH = {
     'users': {'*': {'*': 'any', 'digest': {'*': 'text'}, 'roles': ['text']}}, 'roles': {'*': 'any'},
     'limits': dict.fromkeys('wait longest forget'.split(), 'time') | {'nonce': 'span', 'failures': 'some', 'entries': 'some'},
 }
+URL = {
+    'timeouts': dict.fromkeys('connect tls first idle whole'.split(), 'span'),
+    'limits': {'body': 'room', 'connections': 'some', 'hostConnections': 'some', 'redirects': 'count', 'keep': 'time'},
+    'tls': dict.fromkeys('authority certificate key'.split(), 'text') | {'verify': 'flag'},
+    'proxy': 'text', 'headers': {'*': 'text'},
+}
+MQTT = {
+    'endpoint': 'word', 'port': 'port', 'clientId': 'word', 'clean': 'flag', 'keepalive': 'time', 'username': 'text',
+    'password': 'text', 'alpn': ['word'], 'store': 'text', 'sync': 'span', 'inflight': 'some', 'queue': 'some',
+    'queueBytes': 'room', 'maxPacket': 'room', 'backoff': ['span'], 'timeout': 'span', 'schedule': 'text', 'demand': 'span',
+    'tls': dict.fromkeys('authority certificate key serverName'.split(), 'text') | {'verify': 'flag'},
+    'will': {'topic': 'word', 'payload': 'any', 'qos': 'qos', 'retain': 'flag'},
+    'requests': {'topic': 'word', 'answer': 'word'},
+}
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}
 TOP = dict.fromkeys(('api', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
-    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG, 'web': WEB, 'schema': 'any',
+    'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG,
+    'web': WEB, 'url': URL, 'mqtt': MQTT, 'schema': 'any',
     'services': dict.fromkeys(SERVICES, 'flag') | {'serialize': 'serialize'},
     'directories': dict.fromkeys(('state', 'site', 'certs'), 'text'),
     'device': {'*': 'any'} | dict.fromkeys('id name product model version description'.split(), 'text'),

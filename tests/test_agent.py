@@ -12,7 +12,7 @@ import time
 import pytest
 
 import ioto
-from ioto import json5, runtime
+from ioto import json5, runtime, url
 from tests.child import ENTRY, PATIENCE, TREE, Child, get, write
 
 BASE = "{services: {web: true}, web: {listen: ['http://127.0.0.1:0'], documents: 'site'}}"
@@ -34,6 +34,64 @@ def run(folder, *options):
 
 def app(folder, text):
     return str(write(folder.parent, 'app.py', text))
+
+
+# The HTTP client
+
+def with_url(folder, text):
+    write(folder, 'local.json5', '{\n  services: {url: true, web: false},\n  url: ' + text + '\n}')
+
+
+def test_url_uses_what_the_configuration_says(folder):
+    from ioto.url.client import TIMES, default
+    with_url(folder, """{timeouts: {first: '2 secs', whole: '5 mins'}, limits: {body: '1K', hostConnections: 2, redirects: 0, keep: 'never'},
+        proxy: 'http://127.0.0.1:9', headers: {'User-Agent': 'pump'}, tls: {verify: false, authority: '@certs/ca.crt'}}""")
+
+    async def main():
+        async with ioto.Agent(folder) as agent:
+            assert agent.services == ['url']
+            client = default()
+        assert client.pool.closed
+        return client
+    client = runtime.run(main)
+    assert client.times == TIMES | {'first': 2, 'whole': 300} and client.pool.expiry == float('inf')
+    assert (client.limit, client.redirects, client.pool.per_host, client.pool.total) == (1024, 0, 2, 100)
+    assert client.fields['user-agent'][1] == 'pump' and client.proxies.all['https'] == 'http://127.0.0.1:9'
+    assert client.trust == (os.path.abspath('certs/ca.crt'), None, None, False)
+
+
+def test_url_where_it_is_not_installed(folder, monkeypatch):
+    write(folder, 'local.json5', '{services: {url: true}}')
+    monkeypatch.setitem(sys.modules, 'ioto.url', None)
+    with pytest.raises(ioto.ConfigError, match='local.json5:1:13: services.url: it needs the module ioto.url, which is not here'):
+        ioto.Agent(folder)
+
+
+def test_url_needs_no_settings(folder):
+    write(folder, 'local.json5', '{services: {url: true, web: false}}')
+
+    async def main():
+        async with await runtime.listen('127.0.0.1:0', answer) as server, ioto.Agent(folder):
+            return await url.get(f'http://127.0.0.1:{server.port}/')
+
+    async def answer(stream):
+        await stream.read()
+        await stream.write(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    assert runtime.run(main) == 'ok'
+
+
+@pytest.mark.parametrize('text, place, error', [
+    ("{proxy: 'socks5://x'}", '3:9', 'url.proxy: bad proxy: expected http://host'),
+    ("{proxy: 'https://x'}", '3:9', 'url.proxy: bad proxy: expected http://host:port, got https:'),
+    ("{headers: {'X Y': '1'}}", '3:9', r"url.headers: bad field: 'X Y: 1"),
+    ("{tls: {authority: '/none'}}", '3:15', 'url.tls.authority: cannot use authority /none: No such file'),
+    ("{tls: {certificate: '/dev/null'}}", '3:15', 'url.tls.certificate: cannot use certificate /dev/null: it has no'),
+])
+def test_mistakes_in_url_stop_the_start(folder, text, place, error):
+    with_url(folder, text)
+    with pytest.raises(ioto.ConfigError) as caught:
+        ioto.Agent(folder)
+    assert str(caught.value).startswith(f'{folder}/local.json5:{place}: {error}')
 
 
 # The web service and what the device says about itself
@@ -98,7 +156,7 @@ def test_a_signal_stops_it_with_status_0(folder, number):
 
 def test_a_transfer_in_hand_is_finished_after_sigterm(folder):
     path = app(folder, '''
-from ioto import json5, runtime
+from ioto import json5, runtime, url
 from ioto.runtime.log import Log
 async def start(agent):
     @agent.web.action('/slow')
@@ -121,7 +179,7 @@ async def start(agent):
 @pytest.mark.parametrize('number, status', [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
 def test_a_second_signal_stops_it_at_once(folder, number, status):
     path = app(folder, '''
-from ioto import json5, runtime
+from ioto import json5, runtime, url
 from ioto.runtime.log import Log
 async def start(agent):
     @agent.web.action('/slow')
@@ -143,7 +201,7 @@ async def start(agent):
 
 def test_a_signal_during_the_start_stops_it(folder):
     path = app(folder, '''
-from ioto import json5, runtime
+from ioto import json5, runtime, url
 from ioto.runtime.log import Log
 async def start(agent):
     Log('test').info('waiting')

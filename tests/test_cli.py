@@ -97,10 +97,10 @@ def test_a_mistake_in_the_configuration_has_status_1_and_says_where(folder):
 
 
 def test_a_service_that_is_not_there_is_an_error_and_not_silence(folder):
-    write(folder, 'local.json5', '{services: {mqtt: true}}')
+    write(folder, 'local.json5', '{services: {shadow: true}}')
     result = run('--config', folder)
     assert result.returncode == 1
-    assert result.stderr.startswith(f'{folder}/local.json5:1:13: services.mqtt: ')
+    assert result.stderr.startswith(f'{folder}/local.json5:1:13: services.shadow: ')
     assert result.stderr.count('\n') == 1
     with Child(folder, '--nolocal') as child:
         assert child.stop() == 0
@@ -158,10 +158,10 @@ def test_id_and_product_are_the_devices(folder):
 
 def test_reset_removes_what_was_learned_and_nothing_else(folder, tmp_path):
     state = tmp_path / 'elsewhere'
-    for name in ('device.json5', 'provision.json5', 'ioto.key', 'device.db', 'device.db-wal', 'mine.txt'):
+    for name in ('device.json5', 'provision.json5', 'ioto.key', 'device.db', 'device.db-wal', 'mqtt.db.corrupt-1', 'mine.txt'):
         write(state, name, 'x')
     assert run('--config', folder, '--state', state, '--exit', 'app:ready').returncode == 0
-    assert len(os.listdir(state)) == 6
+    assert len(os.listdir(state)) == 7
     assert run('--config', folder, '--state', state, '--reset', '--exit', 'app:ready').returncode == 0
     assert os.listdir(state) == ['mine.txt']
 

@@ -182,6 +182,9 @@ MISTAKES = [    # file, its text, what the message says after the folder
     ('web.json5', '// a comment\n{\n    limits: {\n        body: "lots",\n}}',
      "4:9: web.limits.body: expected a size such as '100K', got 'lots'"),
     ('web.json5', '{web: {\n limit: {}}}', "2:2: web.limit: unknown property, did you mean 'limits'?"),
+    ('ioto.json5', '{url: {timeouts: {conect: 5}}}', "1:19: url.timeouts.conect: unknown property, did you mean 'connect'?"),
+    ('ioto.json5', '{url: {limits: {body: 0}}}', "1:17: url.limits.body: expected a size from 1 byte, such as '100K', got 0"),
+    ('ioto.json5', '{url: {proxy: false}}', '1:8: url.proxy: expected a text, got false'),
     ('web.json5', '{web: {}, servics: {}}', "1:11: servics: unknown property, did you mean 'services'?"),
     ('web.json5', '{web: {},\n tls: {key: 1}}', '2:8: web.tls.key: expected a text, got 1'),
     ('web.json5', '{timeouts: {parse: true}}', "1:13: web.timeouts.parse: expected a time above 0 such as '30 secs', or 'never', got true"),
@@ -336,6 +339,24 @@ def test_web_json5_shows_the_defaults_that_the_server_has():
     for name in config.ROUTE:
         if name not in ('role', 'can', 'validate', 'xsrf'):
             assert re.search(rf'\b{name}\b', text), name
+
+
+def test_ioto_json5_shows_the_defaults_that_the_client_has():
+    from inspect import signature
+
+    from ioto.runtime import units
+    from ioto.url.client import TIMES, Client
+    with open(os.path.join(TREE, 'config/ioto.json5'), encoding='utf-8') as file:
+        text = file.read()
+    block = text[text.index('    // url: {'):]
+    shown = json5.parse('{' + block[:block.index('\n    // },')].replace('\n    //', '\n').replace('    // url', 'url') + '\n}}')['url']
+    defaults = {name: parameter.default for name, parameter in signature(Client).parameters.items()}
+    assert {part: set(properties) for part, properties in shown.items() if part in ('timeouts', 'limits', 'tls')} == {
+        part: set(config.URL[part]) for part in ('timeouts', 'limits', 'tls')} and set(shown) == set(config.URL)
+    times = {name: units.seconds(value) for name, value in shown['timeouts'].items()}
+    assert times == TIMES | {'whole': math.inf} and units.seconds(shown['limits'].pop('keep')) == defaults['idle']
+    assert [units.size(value) for value in shown['limits'].values()] == [
+        defaults[name] for name in ('limit', 'connections', 'per_host', 'redirects')]
 
 
 def test_auth_json5_shows_the_defaults_that_users_have():

@@ -9,6 +9,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.child import PATIENCE, TREE, Child, get, write
 LACKING = ('asyncio ctypes curses dbm decimal doctest email logging lzma multiprocessing pydoc readline sqlite3 ssl '
            'unicodedata unittest urllib uuid venv xml xmlrpc http mimetypes tkinter idlelib lib2to3 ensurepip '
            'distutils _ssl _hashlib _asyncio _ctypes _curses _dbm _gdbm _decimal _lzma _multiprocessing _sqlite3 _uuid '
-           '_elementtree pyexpat bz2 _bz2').split()
+           '_elementtree pyexpat').split()
 HEAVY = ('argparse', 'dataclasses', 'inspect', 'typing', 'datetime', 'ssl', 'sqlite3', 'random', 'tempfile', 'shutil',
          'difflib', 'importlib.util', 'traceback', 'pathlib')
 
@@ -145,3 +147,57 @@ def test_tls_needs_ssl_and_nothing_else(folder, certs):
         modules = set(json.loads(get(child.port, '/modules')[2])['after requests'])
         assert child.stop() == 0
     assert modules & set(LACKING) == {'ssl', '_ssl'}
+
+
+@pytest.fixture
+def broker():
+    """The port of a broker that says CONNACK and no more."""
+    def serve():
+        while True:
+            try:
+                with listener.accept()[0] as sock:
+                    sock.recv(4096)
+                    sock.sendall(b'\x20\2\0\0')
+                    while sock.recv(4096):
+                        pass
+            except OSError:
+                return
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize('store, allowed', [('', set()), ('@state/mqtt.db', {'sqlite3', '_sqlite3'})])
+def test_mqtt_needs_sqlite3_for_a_store_and_nothing_else(folder, broker, store, allowed):
+    write(folder, 'local.json5', json.dumps({'services': {'mqtt': True}, 'device': {'id': 'x'}, 'mqtt': {
+        'endpoint': f'mqtt://127.0.0.1:{broker}', 'store': store, 'schedule': 'anytime'}}))
+    with board(folder, WEB, [name for name in LACKING if name not in allowed]) as child:
+        child.wait_for("connected as 'x', without a session")
+        assert get(child.port, '/api/mqtt')[0] == 403
+        modules = set(json.loads(get(child.port, '/modules')[2])['after requests'])
+        assert child.stop() == 0
+    assert modules & set(LACKING) == allowed
+    assert not modules & set(HEAVY) - allowed - ({'datetime'} if store else set())
+
+
+@pytest.mark.parametrize('mqtt, where, name, package', [
+    ("endpoint: 'x'", 'mqtt.store', 'sqlite3', "python3-sqlite3; or set store: ''"),
+    ("endpoint: 'mqtts://x', store: ''", 'mqtt.endpoint: TLS', 'ssl', 'python3-openssl'),
+    ("endpoint: 'x', tls: {}, store: ''", 'mqtt.tls: TLS', 'ssl', 'python3-openssl')])
+def test_mqtt_says_which_package_is_missing(folder, mqtt, where, name, package):
+    write(folder, 'local.json5', "{services: {mqtt: true}, device: {id: 'x'}, mqtt: {%s}}" % mqtt)
+    child = board(folder, WEB, LACKING)
+    assert child.wait() == 1
+    message = f"{where}: No module named '{name}' on this board; on OpenWrt: opkg install {package}"
+    assert message in child.output() and 'Traceback' not in child.output()
+
+
+def test_only_one_module_imports_sqlite3_and_one_ssl():
+    found = {}
+    for path in Path(TREE, 'ioto').rglob('*.py'):
+        for name in re.findall(r'^ *(?:import|from) (ssl|sqlite3)\b', path.read_text(), re.M):
+            found.setdefault(name, set()).add(str(path.relative_to(TREE)))
+    assert found == {'ssl': {'ioto/runtime/tls.py'}, 'sqlite3': {'ioto/runtime/sqlite.py'}}

@@ -2,7 +2,7 @@
 """
 Measure the agent and its peers side by side.
 
-    python3 tools/bench.py [http|static|connections|stream|tls|login|upload|websocket|events|client|json5|db|start|memory|size|idle …] [--json]
+    python3 tools/bench.py [http|static|connections|stream|tls|login|upload|websocket|events|client|mqtt|json5|db|start|memory|size|idle …] [--json]
 
 Without names all are measured. Each prints a table: the agent's numbers, those of its peers taken in turn with them in
 the same run, the agent's ratio to each peer, and whether the budgets are met. The first run installs the peers (see
@@ -21,7 +21,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tools import peers
-from tools.benchmarks import client, db, footprint, login, parsing, report, secure, servers, web, websocket
+from tools.benchmarks import client, db, footprint, login, mqtt, parsing, report, secure, servers, web, websocket
 
 BENCHMARKS = {
     'http': web.http,
@@ -34,6 +34,7 @@ BENCHMARKS = {
     'events': websocket.events,
     'upload': web.upload,
     'client': client.client,
+    'mqtt': mqtt.mqtt,
     'json5': parsing.json5,
     'db': db.db,
     'start': footprint.start,

@@ -9,14 +9,15 @@ Make one file of the agent, to be copied onto a board and run there: a zip archi
 The sources in it do what those of the tree do, at a fifth of the size: comments and docstrings are gone, an indentation is one
 space, and no space stands where two tokens need none. Names and line numbers stay, so a traceback from the board points into
 the tree. Each is held against its source before it is packed: the same syntax tree, each node on the same line. The same
-sources give the same bytes with the same zlib.
+sources give the same bytes.
 
-All but two modules stand in one entry, which packed.py explains: this is a quarter smaller than a file for each, and starts in
-two thirds of the time. With --plain each is a file of its own.
+All but two modules stand in one entry, compressed by bzip2, which packed.py explains: this is two fifths smaller than a file for
+each. With --plain each is a file of its own, for a Python without bz2.
 """
 
 import argparse
 import ast
+import bz2
 import io
 import os
 import subprocess
@@ -42,8 +43,7 @@ WEB_WITHOUT = {f'ioto/{name}.py' for name in (
     'runtime/group', 'runtime/queue', 'runtime/cron',           # for apps, and parts of the agent that are not the web server
     'json5/__main__', 'json5/fill')}                            # for developers
 
-# How packages stand in one entry: what shares words stands near, for deflate looks back 32 KB. Others follow.
-ORDER = ('websocket', 'http', 'web', 'agent', 'json5', 'runtime')
+LEVEL = 9                       # of bzip2: one block of 900 KB
 START = 'ioto.py'               # what runs when the archive does
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 DATE = 1980, 1, 1, 0, 0, 0
@@ -181,16 +181,16 @@ def entries(paths, keep_docstrings=False):
 
 def joined(contents):
     """Yield (name, bytes) of an archive of the same modules that compresses them as one; see packed.py."""
-    modules = {part: [] for part in ORDER}
+    modules = []
     for name, source in contents:
         if name == '__main__.py':
             yield name, source
         elif name == 'ioto/__init__.py':
             yield name, source + b'from . import packed\n'
         else:
-            modules.setdefault(part_of(name), []).append(b'\0%s\n%s' % (name.encode(), source))
+            modules.append(b'\0%s\n%s' % (name.encode(), source))
     yield 'ioto/packed.py', squeeze(read_source('tools/packed.py')).encode()
-    yield 'ioto/modules', b''.join(b''.join(sources) for sources in modules.values())
+    yield 'ioto/modules', bz2.compress(b''.join(modules), LEVEL)
 
 
 def archive(contents):
@@ -200,7 +200,7 @@ def archive(contents):
         for name, data in contents:
             entry = zipfile.ZipInfo(name, DATE)
             entry.create_system, entry.external_attr = UNIX, 0o100644 << 16
-            packed.writestr(entry, data, zipfile.ZIP_DEFLATED, 9)
+            packed.writestr(entry, data, zipfile.ZIP_STORED if name == 'ioto/modules' else zipfile.ZIP_DEFLATED, 9)
     return buffer.getvalue()
 
 

@@ -38,7 +38,7 @@ class LengthDecoder:
 
     def finish(self):
         if not self.done:
-            raise ParseError(400, f'the connection ended {self.left} bytes before the body')
+            raise ParseError(400, f'the connection ended {self.left} bytes before the end of the body')
 
 
 class ChunkedDecoder:

@@ -106,14 +106,14 @@ def build_query(values):
 
 
 def with_query(url, values):
-    """The Url with more of a query (see `build_query`)."""
-    more = build_query(values)
+    """The Url with more of a query: a text, or what `build_query` takes."""
+    more = values if isinstance(values, str) else build_query(values)
     return resolve(url, f'?{url.query}&{more}' if url.query else f'?{more}')
 
 
 def _split(text):
-    if CONTROLS.search(text):
-        raise ValueError(f'control character in the URL: {shown(text)}')
+    if found := CONTROLS.search(text):
+        raise ValueError(f'control character in the URL: {found[0]!a} at {found.start()}')
     scheme, authority, path, query, fragment = PARTS.fullmatch(text).groups()
     return (scheme and scheme.lower(), authority, escape(path), query and escape(query), fragment and escape(fragment))
 
@@ -135,7 +135,8 @@ def _build(scheme, authority, path, query, fragment):
         url.host, url.port = _host(host)
         url.port = PORTS[scheme] if url.port is None else url.port
     else:
-        found = f'{scheme or ""}:{"//" if authority is not None else ""}{(authority or "").rpartition("@")[2]}'
+        found = f'//{authority.rpartition("@")[2]}' if authority is not None else '' if scheme else path
+        found = f'{scheme}:{found}' if scheme else found
         raise ValueError(f'expected http://host, https://host or unix:/socket:/path, found {shown(found)}')
     if path and not path.startswith('/'):
         raise ValueError(f'expected a path from the root, found {shown(path)}')

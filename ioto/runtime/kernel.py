@@ -53,9 +53,11 @@ class Kernel:
     # Fibers
 
     def spawn(self, coro, name=None):
-        """Start a coroutine as a fiber. It runs from the next turn."""
+        """Start a coroutine, or what else can be awaited, as a fiber. It runs from the next turn."""
         if not hasattr(coro, 'send'):
-            raise TypeError(f'spawn expects a coroutine, got {coro!r}')
+            if not hasattr(coro, '__await__'):
+                raise TypeError(f'spawn expects a coroutine, got {coro!r}')
+            coro = _await(coro)
         fiber = Fiber(coro, name or getattr(coro, '__qualname__', 'fiber'), self)
         self.fibers.add(fiber)
         fiber.scheduled = True
@@ -312,6 +314,10 @@ class Kernel:
             self.wake_writer = -1
         os.close(self.wake_reader)
         self.poller.close()
+
+
+async def _await(what):
+    return await what
 
 
 def run(main, *args):

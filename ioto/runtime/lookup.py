@@ -17,7 +17,8 @@ async def resolve(host, port, passive=False):
     try:
         found = await to_thread(socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM, 0, flags)
     except (OSError, UnicodeError) as error:
-        raise OSError(getattr(error, 'errno', None) or errno.EINVAL, f'cannot find host {host}: {error}') from None
+        why = getattr(error, 'strerror', None) or error
+        raise OSError(getattr(error, 'errno', None) or errno.EINVAL, f'cannot find host {host}: {why}') from None
     families = {}
     for family, *_, address in found:
         families.setdefault(family, []).append((family, address))

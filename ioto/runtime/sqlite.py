@@ -6,11 +6,12 @@ the WAL to the disk in a helper thread. Its frames have running checksums, so a 
 commits, with all that was forced.
 
 A WAL of `limit` bytes is copied into the database by a second connection in a helper thread, which forces both files
-in the order that SQLite demands, while commits go on (PASSIVE); up to PASSES times, until none has come meanwhile.
-Then the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most` bytes,
-commits are excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a commit
-waits. The WAL is cut, not restarted, for a restart by a connection that forces nothing could leave frames of two ages
-on the disk.
+in the order that SQLite demands, while commits go on (PASSIVE); again, up to PASSES times, until none has come
+meanwhile. Then the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most`
+bytes, commits are excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a
+commit waits. Between copying and cutting a commit that finds all of the WAL copied begins it anew, over old frames,
+which has to be forced (else a power cut could leave frames of two ages): so synchronous is NORMAL then, and OFF only
+while the WAL began as an empty file.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).
@@ -181,6 +182,7 @@ class File:
             size = os.fstat(self.wal).st_size
             if not self.copying and size >= self.mark:
                 self.copying = True
+                self.connection.execute('PRAGMA synchronous=NORMAL')
                 kernel.spawn(self._checkpoint(), f'checkpoint of {self.path}')
             elif size >= self.mark + 3 * self.limit:
                 self.free.clear()               # the disk is slower than the writer
@@ -223,13 +225,13 @@ class File:
                 number = self.commits
                 await to_thread(self._copy, 'PASSIVE')
                 if self.commits == number and not (self.connection and self.connection.in_transaction):
-                    self._copy('TRUNCATE')      # all is in the database, and forced: this takes no time
+                    self._relax(self._copy('TRUNCATE'))     # all is in the database, and forced: this takes no time
                     return
             if self.wal < 0 or os.fstat(self.wal).st_size < self.most:
                 return
             self.free.clear()
             self.blocked = self.lock.acquire()
-            await to_thread(self._cut)
+            self._relax(await to_thread(self._cut))
         except sqlite3.Error as error:
             log.error(f'{self.path}: checkpoint: {error}')
         finally:
@@ -239,16 +241,22 @@ class File:
             self.free.set()
 
     def _copy(self, mode):
+        """Checkpoint; returns whether nobody was in the way."""
         with self.lock:
-            if self.wal >= 0:
-                self.copier.execute(f'PRAGMA wal_checkpoint({mode})')
+            return self._checkpointed(mode)
+
+    def _checkpointed(self, mode):
+        return self.wal >= 0 and not self.copier.execute(f'PRAGMA wal_checkpoint({mode})').fetchone()[0]
 
     def _cut(self):
         try:
-            if self.wal >= 0:
-                self.copier.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+            return self._checkpointed('TRUNCATE')
         finally:
             self.lock.release()
+
+    def _relax(self, cut):
+        if cut and self.connection and not self.connection.in_transaction:
+            self.connection.execute('PRAGMA synchronous=OFF')
 
     async def close(self):
         """Force everything to the disk, in the database itself, and close; harmless when it is closed."""

@@ -7,12 +7,19 @@
         async for chunk in up: …
 
 These use a Client of the running scheduler; a `url.Client(…)` of one's own has its own connections, cookies, TLS,
-proxy and limits. All errors are UrlError.
+proxy and limits. All errors are UrlError. `url.Form({…})` is a multipart body, of values and files.
 """
 
 from .client import Client, default
 from .errors import ConnectError, ProtocolError, StatusError, TimeoutError, TlsError, TooLarge, UrlError
 from .fetch import Fetch
+
+
+def __getattr__(name):
+    if name == 'Form':                          # few need it
+        from .form import Form
+        return Form
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def fetch(method, target, body=None, **options):

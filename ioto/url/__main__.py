@@ -1,36 +1,31 @@
 """`python3 -m ioto.url`: a small curl. The body goes to standard output as it comes, or to a file that is there only
 when it is whole; errors go to standard error, a line each.
 
-The exit status is 0, or that of the first transfer that failed, as curl has it:
-
-    2   wrong command line              28  too late
-    3   bad URL                         35  no TLS
-    6   no such host                    56  no whole answer of HTTP, or not the checksum
-    7   no connection                   60  the certificate does not stand
-    22  an answer from 400 up, with -f  63  too large
-    23  the output cannot be written    130 interrupted
-    26  an input cannot be read
+The command line is read, and so are files that are not sent as they are, before the scheduler runs: an interrupt ends
+that at once. From then on, what may block is done in helper threads. The exit statuses are those of curl.
 """
 
 import argparse
 import os
+import re
 import sys
 from time import monotonic
 
 from .. import runtime
 from ..http.url import parse_url
+from ..runtime.threads import to_thread
 from .body import FORM, Payload, payload_of
 from .client import Client
 from .downloads import Part
-from .errors import ConnectError, StatusError, TimeoutError, TlsError, TooLarge, UrlError
+from .errors import ConnectError, ProtocolError, StatusError, TimeoutError, TlsError, TooLarge, UrlError
 from .fetch import Fetch
 
 OPTIONS = (         # names, what the value is called ('' for a switch, + for any number), what it does
     ('-X --request', 'METHOD', 'GET, or POST for -d and -F'),
-    ('-H --header', 'FIELD+', "'Name: value', or 'Name:' for none"),
-    ('-d --data', 'DATA+', 'text or @file to send; several are joined by &'),
-    ('-F --form', 'NAME=VALUE+', 'a part of a form; a file is name=@file;type=…;filename=…'),
-    ('-u --user', 'USER:PASSWORD', 'for Basic and Digest, when asked'),
+    ('-H --header', 'FIELD+', "'Name: value', 'Name;' for an empty one, or 'Name:' for none"),
+    ('-d --data', 'DATA+', 'text, or @file to send as it is; several are joined by &'),
+    ('-F --form', 'NAME=VALUE+', 'a part of a form: text, <file or @file, then ;type=... or ;filename=...'),
+    ('-u --user', 'USER:PASSWORD', 'for Basic and Digest, when the server asks'),
     ('-o --output', 'FILE+', 'write to a file, one for each URL'),
     ('-O --remote-name', '', 'write to files named as the URLs'),
     ('-i --include', '', 'write the heads of answers too'),
@@ -48,6 +43,20 @@ OPTIONS = (         # names, what the value is called ('' for a switch, + for an
     ('--proxy', 'URL', "http://user:password@host:port, '' for none"),
     ('-m --timeout', 'SECONDS', 'for a transfer'),
 )
+STATUSES = (        # the kind of an error, how its text begins, the exit status
+    (StatusError, '', 22), (TimeoutError, '', 28), (TooLarge, '', 63),
+    (ConnectError, 'cannot find host', 6), (ConnectError, 'cannot connect', 7),
+    (TlsError, '.*: cannot use authority', 77), (TlsError, '.*: cannot use', 58),
+    (TlsError, 'no TLS with .*: its certificate', 60), (TlsError, 'no TLS', 35),
+    (ProtocolError, 'bad answer: the connection ended|the part ended', 18), (ProtocolError, r'more than \d+ redir', 47),
+    (ProtocolError, 'the server closed the connection before', 52),
+    (ProtocolError, 'the (body is no|compressed) |expected the content c', 61),
+    ((ConnectError, TlsError, ProtocolError), '', 56),
+    (UrlError, 'bad proxy', 5), (UrlError, '(the|a) file .*ended|the input', 26), (UrlError, '', 2),
+)
+HELP = ('exit status, that of curl: 2 command line, 3 URL, 5 proxy, 6 host, 7 connection, 18 body cut, 22 an answer '
+        'from 400 up with -f, 23 output, 26 input, 28 time, 35 TLS, 47 redirects, 52 no answer, 56 bad answer or '
+        "checksum, 58 --cert or --key, 60 server's certificate, 61 compression, 63 size, 77 --cacert, 130 interrupt")
 LONG = 1.0              # seconds after which progress is shown, and
 OFTEN = 0.2             # between two times
 
@@ -107,7 +116,10 @@ class Progress:
                     f'{left // 60:.0f}:{left % 60:02.0f} left')
         print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
 
-    def clear(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
         if self.visible:
             print('\r\x1b[K', end='', file=sys.stderr, flush=True)
 
@@ -119,8 +131,8 @@ def say(text):
 
 def parse(words):
     """The options of the command line; it exits where that is wrong."""
-    parser = argparse.ArgumentParser('python3 -m ioto.url', allow_abbrev=False,
-                                     epilog='The exit status is as that of curl.')
+    parser = argparse.ArgumentParser('python3 -m ioto.url', '%(prog)s [OPTION]... URL...', epilog=HELP,
+                                     allow_abbrev=False)
     parser.add_argument('urls', nargs='+', metavar='URL')
     for names, value, text in OPTIONS:
         names = names.split()
@@ -132,7 +144,7 @@ def parse(words):
             parser.add_argument(*names, metavar=value, type=float if value == 'SECONDS' else str, help=text)
     options = parser.parse_args(words)
     whole = options.resume or options.checksum
-    wrong = ('-d and -F exclude each other' if options.data and options.form else
+    wrong = ('-d, -F and -I exclude each other' if bool(options.data) + bool(options.form) + options.head > 1 else
              'more -o than URLs' if len(options.output) > len(options.urls) else
              '--resume and --checksum need a plain GET to files' if whole and (
                  options.data or options.form or options.request or options.head or options.include
@@ -147,16 +159,22 @@ def request_of(options):
     """(method, body, options of fetch) for each of the URLs. Raises UrlError, OSError."""
     headers = {}
     for field in options.header:
-        name, colon, value = field.partition(':')
+        name, colon, value = os.fsencode(field).decode('latin-1').partition(':')
+        value = value.strip() or None
         if not colon:
-            raise UrlError(f"expected -H 'Name: value', got {field!a}")
-        headers[name] = value.strip() or None
+            if not name.endswith(';'):
+                raise UrlError(f"expected -H 'Name: value', got {field!a}")
+            name, value = name[:-1], ''
+        headers[name] = [*headers[name], value] if value and headers.get(name) else value and [value]
     body = data_of(options.data) if options.data else form_of(options.form) if options.form else None
     more = {'headers': headers, 'redirects': 10 if options.location else 0}
     if options.timeout:
         more['timeout'] = {'whole': options.timeout}
     if options.user is not None:
-        user, _, password = options.user.partition(':')
+        user, colon, password = options.user.partition(':')
+        if not colon and sys.stdin.isatty():
+            from getpass import getpass
+            password = getpass(f'Password of {user}: ')
         more['auth'] = user, password
     return options.request or ('HEAD' if options.head else 'POST' if body else 'GET'), body, more
 
@@ -175,8 +193,7 @@ def data_of(items):
     parts = []
     for item in items:
         if item.startswith('@'):
-            with source(item[1:]) as file:
-                parts.append(file.read())
+            parts.append(source(item[1:]).read())
         else:
             parts.append(os.fsencode(item))
     return Payload(b'&'.join(parts), FORM)
@@ -190,12 +207,13 @@ def form_of(items):
         name, equals, value = item.partition('=')
         if not equals:
             raise UrlError(f'expected -F name=value, got {item!a}')
+        value, *settings = re.split('; *(?=type=|filename=)', value)
+        found = dict(setting.partition('=')[::2] for setting in settings)
         if value.startswith('@'):
-            path, *settings = value[1:].split(';')
-            found = dict(setting.strip().partition('=')[::2] for setting in settings)
-            form.add(name, source(path), found.get('filename', os.path.basename(path)), found.get('type'))
+            form.add(name, source(value[1:]), found.get('filename', os.path.basename(value[1:])), found.get('type'))
         else:
-            form.add(name, os.fsencode(value))
+            data = source(value[1:]).read() if value.startswith('<') else os.fsencode(value)
+            form.add(name, data, found.get('filename'), found.get('type'))
     return form
 
 
@@ -205,6 +223,8 @@ async def transfer(client, url, path, options, request, progress):
     if options.resume or options.checksum:
         return await client.download(url, path, resume=options.resume, checksum=options.checksum, progress=progress,
                                      **more)
+    if body and body.once and not body.again:
+        raise UrlError('the input can be sent only once')
     async with client.fetch(method, url, body, **more) as up:
         if options.fail and up.status >= 400:
             raise StatusError(up.status, up.reason, up.headers, b'', up.method, up.url.place)
@@ -217,11 +237,11 @@ async def transfer(client, url, path, options, request, progress):
                 received += len(chunk)
                 progress(received, up.length)
         if path is None or os.path.exists(path) and not os.path.isfile(path):
-            with open(1 if path is None else path, 'wb', closefd=path is not None) as file:
-                async def write(data):
-                    file.write(data)
-                    file.flush()
-                await save(write)
+            descriptor = 1 if path is None else await to_thread(os.open, path, os.O_WRONLY | os.O_NOCTTY)
+            try:
+                await save(lambda data: to_thread(put, descriptor, data))
+            finally:
+                path is None or os.close(descriptor)
         else:
             async with Part(path) as part:
                 await part.do(part.open)
@@ -230,14 +250,18 @@ async def transfer(client, url, path, options, request, progress):
                 await part.finish()
 
 
-def status_of(error, client):
+def put(descriptor, data):
+    """Write all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view):]
+
+
+def status_of(error, client=None):
     """The exit status for an error."""
-    kind = type(error)
-    if kind in (ConnectError, TlsError) and not client.last.status:
-        if kind is ConnectError:
-            return 6 if 'cannot find host' in str(error) else 7
-        return 60 if getattr(error.__context__, 'verify_message', None) else 35
-    return {UrlError: 2, TimeoutError: 28, StatusError: 22, TooLarge: 63}.get(kind, 56)
+    text = str(error).removeprefix(f'{error.url}: ')
+    code = next(code for kind, begin, code in STATUSES if isinstance(error, kind) and re.match(begin, text))
+    return 5 if code == 6 and error.url != client.last.url.place else code
 
 
 def place_of(text, options, number):
@@ -253,55 +277,54 @@ def place_of(text, options, number):
     return url, None if path == '-' else path
 
 
-async def run(options):
+def failed(options, code, why):
+    """Say why, if that is wanted; the exit status."""
+    if not options.silent:
+        if isinstance(why, OSError) and not isinstance(why, UrlError) and why.strerror:
+            why = f'{why.filename or "the output"}: {why.strerror}'
+        say(f'url: ({code}) {why}')
+    return code
+
+
+async def run(client, options, request):
     """All transfers; the exit status."""
     result = 0
-
-    def failed(code, why):
-        nonlocal result
-        result = result or code
-        if why and not options.silent:
-            say(f'url: ({code}) {why}')
-    try:
-        for path in (options.cacert, options.cert, options.key):
-            if path:
-                open(path, 'rb').close()
-        request = request_of(options)
-        client = Curl(proxy=options.proxy, authority=options.cacert, certificate=options.cert, key=options.key,
-                      verify=not options.insecure)
-    except (OSError, UrlError) as error:
-        failed(2 if isinstance(error, UrlError) else 26, error)
-        return result
-    client.verbose = options.verbose
     async with client:
         for number, text in enumerate(options.urls):
             try:
                 url, path = place_of(text, options, number)
-            except ValueError as error:
-                failed(3, error)
+                shown = not options.silent and sys.stderr.isatty() and (path or not sys.stdout.isatty())
+                with Progress(shown) as progress:
+                    await transfer(client, url, path, options, request, progress)
                 continue
-            progress = Progress(not options.silent and sys.stderr.isatty() and (path or not sys.stdout.isatty()))
-            code, why = 0, None
-            try:
-                await transfer(client, url, path, options, request, progress)
             except UrlError as error:
                 code, why = status_of(error, client), error
             except BrokenPipeError:             # who reads has had enough
-                failed(23, None)
-                break
-            except OSError as error:
-                code, why = 23, error
-            progress.clear()
-            if code:
-                failed(code, why)
+                return result or 23
+            except (ValueError, OSError) as error:
+                code, why = 3 if isinstance(error, ValueError) else 23, error
+            failed(options, code, why)
+            result = result or code
     return result
 
 
 def main(words=None):
     """Run the command line (sys.argv) and return the exit status."""
+    for name in 'stdin', 'stdout', 'stderr':    # the number of a closed one would become that of a socket
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w' if name == 'stderr' else 'r'))
     options = parse(sys.argv[1:] if words is None else words)
     try:
-        return runtime.run(run, options)
+        try:
+            request = request_of(options)
+            client = Curl(proxy=options.proxy, authority=options.cacert, certificate=options.cert, key=options.key,
+                          verify=not options.insecure)
+        except UrlError as error:
+            return failed(options, status_of(error), error)
+        except OSError as error:
+            return failed(options, 26, error)
+        client.verbose = options.verbose
+        return runtime.run(run, client, options, request)
     except KeyboardInterrupt:
         return 130
 

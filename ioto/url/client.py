@@ -12,6 +12,7 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 from .. import version
+from ..http.fields import tokens
 from ..http.head import encode_field
 from ..runtime import dial
 from ..runtime.fiber import kernel
@@ -26,6 +27,7 @@ TIMES = {'connect': 10.0, 'tls': 10.0, 'first': 30.0, 'idle': 30.0, 'whole': Non
 WHOLE = 120.0           # seconds for what returns a whole body
 
 NOBODY = {}
+FRAMING = 'content-length', 'transfer-encoding'         # each request has its own
 HEADERS = {'User-Agent': f'ioto/{version}', 'Accept': '*/*', 'Accept-Encoding': 'gzip, deflate'}
 
 
@@ -49,7 +51,7 @@ class Client:
     def __init__(self, headers=None, tls=None, authority=None, certificate=None, key=None, verify=True, proxy=None,
                  cookies=True, timeout=None, limit=LIMIT, redirects=10, connections=100, per_host=20, idle=30.0):
         self.fields = {name.lower(): (name, str(value)) for name, value in {**HEADERS, **(headers or {})}.items()
-                       if value is not None}
+                       if value is not None and name.lower() not in FRAMING}
         for name, value in (headers or {}).items():
             if value is None:
                 self.fields.pop(name.lower(), None)
@@ -57,6 +59,7 @@ class Client:
             self.ready = b''.join([encode_field(name, value) for name, value in self.fields.values()]) + b'\r\n'
         except ValueError as error:
             raise UrlError(str(error)) from None
+        self.keep = 'close' not in tokens(self.fields.get('connection', ('', ''))[1])
         self.tls = tls
         self.trust = authority, certificate, key, verify
         self.cookies = () if cookies else None
@@ -88,8 +91,8 @@ class Client:
 
         target      an http or https URL, or unix:/socket:/path
         body        bytes, str, dict (a form), a file, a Stream or another async iterator of bytes
-        headers     {name: value} or pairs; None for a default one leaves it out
-        query       {name: value} or pairs to add to the URL
+        headers     {name: value} or pairs; None for a default one leaves it out, a list stands once for each item
+        query       {name: value}, pairs or text to add to the URL
         timeout     as that of the client; limit, redirects likewise
         auth        (user, password), used when the server asks for Basic or Digest, or (user, password, 'basic') to
                     send it unasked; by default what the URL says
@@ -242,15 +245,20 @@ class Client:
         except OSError as error:
             raise ConnectError(str(error.strerror or error), url.place) from None
 
+    def context(self):
+        """The TLS context. Raises OSError; `.part` names the argument of Client at fault."""
+        if self.tls is None:
+            from ..runtime.tls import client_context
+            self.tls = client_context(*self.trust, alpn=['http/1.1'])
+        return self.tls
+
     async def secure(self, stream, url, times, end):
         """TLS to the host of a URL over a stream. Raises TlsError."""
-        host = url.host.strip('[]')
+        host = url.host.strip('[].')
         try:
-            if self.tls is None:
-                from ..runtime.tls import client_context
-                self.tls = client_context(*self.trust, alpn=['http/1.1'])
+            context = self.context()
             async with Phase(url, 'tls', end, times['tls']):
-                return await dial.start_tls(stream, self.tls, None, host, (host, url.port))
+                return await dial.start_tls(stream, context, None, host, (host, url.port))
         except BaseException as error:
             stream.abort()
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
@@ -282,7 +290,11 @@ class Phase(time_limit):
 async def check(up):
     """Raise StatusError where an answer is not 2xx."""
     if not 200 <= up.status < 300:
-        raise StatusError(up.status, up.reason, up.headers, await up.read(), up.method, up.url.place)
+        try:
+            body = await up.read()
+        except UrlError:                        # too large or cut: the status says more
+            body = b''
+        raise StatusError(up.status, up.reason, up.headers, body, up.method, up.url.place)
 
 
 _clients = WeakKeyDictionary()
@@ -290,8 +302,10 @@ _clients = WeakKeyDictionary()
 
 def default():
     """The Client of the running scheduler."""
-    mine = kernel()
-    found = _clients.get(mine)
-    if found is None:
-        found = _clients[mine] = Client()
-    return found
+    return _clients.get(kernel()) or set_default(Client())
+
+
+def set_default(client):
+    """Make this the Client of the running scheduler, and return it."""
+    _clients[kernel()] = client
+    return client

@@ -20,12 +20,16 @@ class Decoder:
         self.gzip = coding != 'deflate'
         self.engine = zlib.decompressobj(GZIP) if self.gzip else None
         self.held = b''
-        self.left = limit
-        self.limit = limit
+        self.left = self.limit = limit
+        self.room = 2 * limit + PIECE           # for what is compressed: much of it may bring nothing
         self.begun = self.more = False
 
     def feed(self, data):
+        """Raises TooLarge."""
         self.held += data
+        self.room -= len(data)
+        if self.room < 0:
+            raise TooLarge(f'the body is over twice the limit of {self.limit} bytes, compressed')
 
     def read(self):
         """At most 64 KB, b'' where more has to be fed. Raises ProtocolError, TooLarge."""

@@ -1,7 +1,7 @@
 """One connection to a server or proxy: a request out, the head and the bytes of its answer in (RFC 9112 §9).
 
 What is small leaves with the head in one send. A larger body is sent by a fiber of its own while the answer is
-awaited, so that an answer which comes early is read and ends the sending, and bytes can flow both ways.
+awaited, so that an early answer is read, ends the sending where it is no 2xx, and bytes can flow both ways.
 
 One deadline stands over each wait (head, next bytes, sending) and over the whole exchange; when it is met the socket
 is closed, and the fiber that waits on it finds `late`, the phase that took too long.
@@ -96,7 +96,7 @@ class Connection:
                 raise
             self.failure = error
         if consent is not None:
-            self.sender = stream.kernel.spawn(self._send(payload, consent, times), 'url: body')
+            self.sender = stream.kernel.spawn(self._send(payload, consent, times, self.used), 'url: body')
         try:
             return await self._answer(method, times['first'], consent)
         except (OSError, EOFError):
@@ -112,7 +112,7 @@ class Connection:
                     self.stop_sending()
                 self.used += 1
                 return response
-            if consent is not None:
+            if response.status == 100 and consent is not None:
                 consent.set()
         raise ParseError(400, f'more than {INTERIM} answers with 1xx')
 
@@ -160,7 +160,7 @@ class Connection:
 
     # Sending a body
 
-    async def _send(self, payload, consent, times):
+    async def _send(self, payload, consent, times, used):
         try:
             if not consent.is_set():
                 timer = self.stream.kernel.call_later(PATIENCE, consent.set)
@@ -172,8 +172,10 @@ class Connection:
             send = self._send_pieces if payload.file is None else self._send_file
             await send(payload, times['idle'])
             if self.failure is None:
-                self.arm(times['first'], 'first')
                 self.sender = None
+                phase = 'first' if self.used == used else 'idle'
+                if phase == 'first' or self.stream.reader is not None:
+                    self.arm(times[phase], phase)
         except Exception as error:              # ends the exchange
             self.fault = error
             self.stream.abort()

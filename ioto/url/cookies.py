@@ -1,8 +1,8 @@
 """The cookies of a client (RFC 6265): stored by domain, path and name, and sent where they belong.
 
 Refused: cookies for a domain that is not the server's own or above it, for a top-level domain or an address, Secure
-ones that did not come over TLS, and names with __Secure- or __Host- that do not keep that promise (RFC 6265bis
-§4.1.3). Bounded: the one that was stored first goes.
+ones that did not come over TLS, others that would stand in for those, and names with __Secure- or __Host- that do not
+keep that promise (RFC 6265bis §4.1.3, §5.7). Bounded: the one that was stored first goes.
 """
 
 import re
@@ -56,6 +56,10 @@ class Jar:
             return
         if name.lower().startswith('__host-') and not (secure and exact and path == '/'):
             return
+        for (its, _, other), old in self.cookies.items():
+            if old[2] and other == name and not url.secure and (
+                    domain == its or within(domain, its) or within(its, domain)):
+                return
         expiry = self._expiry(attributes)
         key = domain, path, name
         self.cookies.pop(key, None)

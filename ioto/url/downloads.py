@@ -1,16 +1,18 @@
 """Downloads: the body of an answer as a file that is there only when it is whole.
 
 The bytes go to `path`.part, written in helper threads in large pieces, which is forced to the disk and renamed when all
-have come. `path`.part.json says of which version they are: by a strong ETag, else a strong Last-Modified. After a cut,
-or in a later call, also when the process was killed, the rest is asked for with Range and If-Range (RFC 9110 §13.1.5
-and §14); another version, or a server without ranges or such a validator, has all begin anew. What was written before
-a restart of the system may not have reached the disk: it counts only where a checksum proves the whole.
+have come. `path`.part.json says of which version they are: by a strong ETag, else a strong Last-Modified. After a cut
+or a passing status such as 503, or in a later call, also when the process was killed, the rest is asked for with Range
+and If-Range (RFC 9110 §13.1.5 and §14); another version, or a server without ranges or such a validator, has all begin
+anew. What was written before a restart of the system may not have reached the disk: it counts only where a checksum
+proves the whole.
 """
 
 import fcntl
 import os
 import re
 from threading import Lock
+from zlib import crc32
 
 from ..http.dates import parse_date
 from ..json5 import Json5Error, parse, to_json
@@ -23,7 +25,9 @@ from .errors import ProtocolError, StatusError, TooLarge, UrlError
 BATCH = 200_000         # bytes that go to a thread at a time
 TRIES = 100             # requests in all
 DELAY = 0.05            # seconds before the second request that brought nothing more, doubled with each
-LONGEST = 10.0          # seconds between requests at most
+LONGEST = 10.0          # seconds between requests at most, where the server does not ask for more
+PATIENCE = 120          # seconds that a server may ask for
+PASSING = frozenset((429, 502, 503, 504))       # statuses that may be others at the next request
 RANGE = r'bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)'
 
 
@@ -35,11 +39,11 @@ class Part:
     """
 
     def __init__(self, path, keep=False):
-        self.path = os.fspath(path)
+        self.path = os.path.realpath(path)
         self.part, self.note = f'{self.path}.part', f'{self.path}.part.json'
         self.keep = keep
         self.size = 0
-        self.total = self.validator = self.descriptor = self.place = None
+        self.total = self.validator = self.descriptor = self.place = self.mark = None
         self.begun = self._ended = False
         self._lock = Lock()
         self._parts, self._waiting = [], 0
@@ -75,8 +79,11 @@ class Part:
         """Open the file beside `path`, for this download alone."""
         if os.path.isdir(self.path):
             raise IsADirectoryError(f'{self.path} is a folder')
-        self.descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        mode = os.path.exists(self.path) and os.stat(self.path).st_mode & 0o777
+        self.descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode or 0o666)
         try:
+            if mode:                            # that of the file which it replaces
+                os.fchmod(self.descriptor, mode)
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self.descriptor), os.stat(self.part)):
                 raise BlockingIOError           # it was renamed before it was locked
@@ -84,13 +91,13 @@ class Part:
             self._close()
             raise BlockingIOError(f'{self.part} is in use by another download') from None
 
-    def recall(self, place, proven):
+    def recall(self, proven):
         """Go on with what an earlier call left of this URL; `proven`: a checksum tells whether it is right."""
         size = os.lseek(self.descriptor, 0, os.SEEK_END)
         try:
             with open(self.note, encoding='utf-8') as file:
                 note = parse(file.read())
-            if note['url'] == place and (proven or note['boot'] == _boot()) and size <= (note['total'] or size):
+            if note['url'] == self.mark and (proven or note['boot'] == _boot()) and size <= (note['total'] or size):
                 self.size, self.total, self.validator = size, note['total'], note['validator']
         except (OSError, Json5Error, KeyError, TypeError):
             pass
@@ -102,7 +109,7 @@ class Part:
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         self.size, self.total, self.validator = 0, up and up.length, up and _validator(up.headers)
         if self.validator and self.keep:
-            note = {'url': self.place, 'validator': self.validator, 'total': self.total, 'boot': _boot()}
+            note = {'url': self.mark, 'validator': self.validator, 'total': self.total, 'boot': _boot()}
             with open(self.note, 'w', encoding='utf-8') as file:
                 file.write(to_json(note))
         else:
@@ -153,26 +160,27 @@ class Part:
 
 async def download(client, target, path, resume=True, checksum=None, progress=None, retries=8, **options):
     """See `Client.download`."""
-    checksum, place = _checksum(checksum), client.fetch('GET', target).url.place
+    checksum, where = _checksum(checksum), client.fetch('GET', target, query=options.get('query')).url
     fields = dict(options.pop('headers', None) or ())
     limit = options.get('limit') or float('inf')
     most = tries = idle = 0
     async with Part(path, resume) as part:
-        part.place = place
+        part.place = where.place
+        part.mark = where.place if where.query is None else f'{where.place}?#{crc32(where.query.encode()):08x}'
         await part.do(part.open)
         if resume:
-            await part.do(part.recall, place, bool(checksum))
+            await part.do(part.recall, bool(checksum))
         old = part.size
         while True:
-            problem, wanted = None, {}
+            problem, wanted, after = None, {}, 0
             if part.size and part.validator:
                 wanted = {'Range': f'bytes={part.size}-', 'If-Range': part.validator}
             try:
                 whole = await _receive(client.fetch('GET', target, headers=fields | wanted, decode=False, **options),
                                        part, bool(wanted), limit, progress)
             except UrlError as error:
-                final = isinstance(error, (StatusError, TooLarge)) or getattr(error, 'phase', '') == 'whole'
-                if final or not part.begun:
+                after = _after(error)
+                if after is None or not part.begun:
                     part.keep = part.keep and not isinstance(error, TooLarge)
                     raise
                 whole, problem = False, error
@@ -189,8 +197,17 @@ async def download(client, target, path, resume=True, checksum=None, progress=No
             most = max(most, part.size)
             if idle > retries or tries >= TRIES:
                 raise problem or ProtocolError(f'no whole answer to {tries} requests', part.place)
-            if idle:
-                await sleep(min(DELAY * 2 ** idle, LONGEST))
+            if idle or after:
+                await sleep(max(min(DELAY * 2 ** idle, LONGEST), after))
+
+
+def _after(error):
+    """Seconds to wait at least before the rest is asked for after an error; None: it is not."""
+    if not isinstance(error, StatusError):
+        return None if isinstance(error, TooLarge) or getattr(error, 'phase', '') == 'whole' else 0
+    after = error.headers.get('retry-after', '0')
+    seconds = int(after) if re.fullmatch('[0-9]{1,9}', after) else 0
+    return seconds if error.status in PASSING and seconds <= PATIENCE else None
 
 
 async def _receive(fetch, part, ranged, limit, progress):
@@ -232,8 +249,8 @@ async def _receive(fetch, part, ranged, limit, progress):
 
 def _same(up, part):
     """Whether an answer is of the version that the part is of, as far as it says."""
-    etag = up.headers.get('etag')
-    return etag is None or part.validator[:1] != '"' or etag == part.validator
+    name = 'etag' if part.validator.startswith('"') else 'last-modified'
+    return up.headers.get(name, part.validator) == part.validator
 
 
 def _validator(headers):

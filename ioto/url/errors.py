@@ -15,7 +15,8 @@ class StatusError(UrlError):
     """An answer that is not 2xx, from the functions that return only a body."""
 
     def __init__(self, status, reason, headers, body, method, url):
-        super().__init__(f'expected 2xx for {method}, got {status} {reason}'.rstrip(), url)
+        wanted = '101' if url.startswith('ws') else '2xx'
+        super().__init__(f'expected {wanted} for {method}, got {status} {reason}'.rstrip(), url)
         self.status = status
         self.headers = headers
         self.body = body

@@ -14,7 +14,8 @@ it at the end of the block.
 
 import re
 
-from ..runtime.kernel import sleep
+from ..runtime.scopes import timeout as time_limit
+from ..runtime.sync import Event as Flag
 from .client import check
 from .errors import ProtocolError, StatusError, TooLarge, UrlError
 
@@ -110,14 +111,15 @@ class Events:
         self.parser = None
         self.found = []                 # the next one last
         self.failures = 0               # since a stream was there
-        self.opened = self.ended = False
+        self.opened, self.ended = False, Flag()
 
     def __aiter__(self):
         return self
 
     async def __anext__(self):
         while not self.found:
-            if self.ended:
+            if self.ended.is_set():
+                self._let_go()
                 raise StopAsyncIteration
             try:
                 if self.up is None:
@@ -126,8 +128,10 @@ class Events:
                     await self._receive()
             except UrlError as error:
                 self._let_go()
+                if self.ended.is_set():
+                    continue                    # closed by another fiber
                 if not self.opened or isinstance(error, (StatusError, TooLarge)):
-                    self.ended = True
+                    self.ended.set()
                     raise
                 await self._pause()
             except BaseException:
@@ -177,7 +181,7 @@ class Events:
     async def _pause(self):
         seconds = self.retry * 2 ** min(self.failures, 20)
         self.failures += 1
-        await sleep(min(seconds, max(self.retry, LONGEST)))
+        await wait(self.ended, min(seconds, max(self.retry, LONGEST)))
 
     def _let_go(self):
         up, self.up = self.up, None
@@ -186,7 +190,7 @@ class Events:
 
     def close(self):
         """End it; a loop over it ends as well."""
-        self.ended = True
+        self.ended.set()
         self._let_go()
 
     async def __aenter__(self):
@@ -197,3 +201,12 @@ class Events:
 
     def __del__(self):
         self._let_go()
+
+
+async def wait(flag, seconds):
+    """Wait for a flag, so long at most."""
+    try:
+        async with time_limit(seconds):
+            await flag.wait()
+    except TimeoutError:
+        pass

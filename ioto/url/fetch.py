@@ -18,7 +18,7 @@ from ..http.client import CloseDecoder, request_head
 from ..http.errors import ParseError
 from ..http.fields import tokens
 from ..http.head import CHUNKED, UNTIL_CLOSE
-from ..http.url import parse_url, with_query
+from ..http.url import Url, parse_url, with_query
 from ..runtime.scopes import timeout as time_limit
 from .body import payload_of
 from .connection import LIMITS
@@ -60,8 +60,9 @@ class Fetch:
         self.tried = {}             # status -> challenges met at this place
         self.times = client.times if timeout is None else client.times_of(timeout)
         self.connection = self.decoder = self.coding = None
+        self.lost = False           # the rest of the body
         try:
-            self.url = parse_url(target) if isinstance(target, str) else target
+            self.url = target if isinstance(target, Url) else parse_url(target)
             if query:
                 self.url = with_query(self.url, query)
         except ValueError as error:
@@ -133,6 +134,8 @@ class Fetch:
         else:
             self.decoder = None
             if self.status != 101:
+                if connection.sender is not None:
+                    await self._settle()
                 self._complete()
             return
         if self.decode and (coding := fields.get('content-encoding')):
@@ -145,7 +148,7 @@ class Fetch:
 
     def _head(self):
         client, url, payload = self.client, self.url, self.payload
-        self.keep = True
+        self.keep = client.keep
         try:
             credentials = client.credentials(self)
             if not self.own and payload is None and not credentials and self.decode and not self.expect:
@@ -171,6 +174,8 @@ class Fetch:
             fields['content-length'] = 'Content-Length', '0'
         if self.expect and payload is not None:
             fields['expect'] = 'Expect', '100-continue'
+        if not self.decode or any(name.lower() == 'range' for name, _ in self.own):
+            fields.pop('accept-encoding', None)
         for name, value in self.own:
             low = name.lower()
             if low == 'content-length' and payload is not None and payload.length is None and value is not None:
@@ -182,12 +187,11 @@ class Fetch:
                 continue                        # the framing follows the body
             if value is None:
                 fields.pop(low, None)
+            elif isinstance(value, (list, tuple)):
+                fields.pop(low, None)
+                fields |= {(low, n): (name, str(item)) for n, item in enumerate(value)}
             else:
                 fields[low] = name, str(value)
-            if low == 'range':
-                fields.pop('accept-encoding', None)
-        if not self.decode:
-            fields.pop('accept-encoding', None)
         self.keep = 'close' not in tokens(fields.get('connection', ('', ''))[1])
         return list(fields.values())
 
@@ -216,6 +220,8 @@ class Fetch:
                 if decoder is None:
                     coding.finish()
             if decoder is None:
+                if self.lost:
+                    raise ProtocolError('the rest of the body went with its connection', self.url.place)
                 return b''
             connection = self.connection
             data = await connection.receive(self.times['idle'])
@@ -234,6 +240,8 @@ class Fetch:
                 self.trailers = decoder.trailers
                 connection.data = decoder.rest
                 self.decoder = None
+                if connection.sender is not None:
+                    await self._settle()
                 self._complete()
             if chunk:
                 return chunk
@@ -308,8 +316,15 @@ class Fetch:
         except ParseError:
             return
         if decoder.done:
+            self.lost = True
             connection.data = decoder.rest
             self._complete()
+
+    async def _settle(self):
+        """Let a body leave whose good answer was faster; but a stream of the user's may never end."""
+        if self.status < 300 and not self.payload.once:
+            self.connection.arm(self.times['idle'], 'idle')
+            await self.connection.sender.join()
 
     def _complete(self):
         """The answer has been read: its connection goes back, if both sides keep it."""
@@ -325,6 +340,7 @@ class Fetch:
 
     def _close(self):
         connection, self.connection = self.connection, None
+        self.lost = self.lost or self.decoder is not None
         self.decoder = None
         if connection is not None:
             self.client.pool.drop(connection)
@@ -346,7 +362,7 @@ class Fetch:
             return ProtocolError(str(error), where)
         if isinstance(error, OSError) and not isinstance(error, UrlError):
             kind = TlsError if type(error).__module__ == 'ssl' else ConnectError
-            return kind(str(error), where)
+            return kind(str(error.strerror or error), where)
         if isinstance(error, UrlError) and not error.url:
             return type(error)(str(error), where)
         return error

@@ -54,7 +54,8 @@ async def _redirect(fetch):
         if target.scheme == 'unix':
             raise ProtocolError('a redirect to another UNIX socket is not followed', where)
         fetch.own = [pair for pair in fetch.own if pair[0].lower() not in PRIVATE]
-        fetch.own += [(name, None) for name in fetch.client.fields if name in PRIVATE and name != 'host']
+        fetch.own += [(name, target.authority if name == 'host' else None)
+                      for name in fetch.client.fields if name in PRIVATE]
         fetch.auth = fetch.bearer = None
     if fetch.status == 303 and fetch.method != 'HEAD' or fetch.status < 303 and fetch.method == 'POST':
         fetch.method, fetch.payload = 'GET', None

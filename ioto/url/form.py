@@ -18,7 +18,7 @@ from .errors import UrlError
 
 
 class Form(Payload):
-    """A body of `fetch`, of {name: value} or pairs: a value is str, bytes, a binary file, or what `add` takes."""
+    """A body of `fetch`, of {name: value} or pairs: a value is a binary file, bytes, or what str makes text of."""
 
     def __init__(self, values=()):
         boundary = os.urandom(18).hex()
@@ -32,15 +32,18 @@ class Form(Payload):
     def add(self, name, value, filename=None, media=None):
         """Add a part; `filename` is by default that of a file, `media` what its ending says. Raises UrlError."""
         size, at = None, 0
-        if isinstance(value, str):
-            value = value.encode()
-        if isinstance(value, bytes):
+        if hasattr(value, 'read'):
+            if filename is None and hasattr(value, 'name'):
+                filename = os.path.basename(str(value.name))
+            try:
+                if stat.S_ISREG((status := os.fstat(value.fileno())).st_mode):
+                    at = value.tell()
+                    size = max(status.st_size - at, 0)
+            except OSError:                     # io.BytesIO and its kind
+                value = value.read()
+        if not hasattr(value, 'read'):
+            value = value if isinstance(value, bytes) else str(value).encode()
             size = len(value)
-        elif stat.S_ISREG((status := os.fstat(value.fileno())).st_mode):
-            at = value.tell()
-            size = max(status.st_size - at, 0)
-        if filename is None and not isinstance(value, bytes):
-            filename = os.path.basename(str(value.name))
         head = f'--{self.boundary.decode()}\r\nContent-Disposition: form-data; name="{_escaped(name)}"'
         if filename is not None:
             head += f'; filename="{_escaped(filename)}"'

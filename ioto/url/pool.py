@@ -55,6 +55,8 @@ class Pool:
         for waiter in self.waiting:
             if waiter[0] == key:
                 return self._serve(waiter, connection)
+            if self.counts.get(waiter[0], 0) < self.per_host:
+                return self.drop(connection)    # who came before waits only because all places are taken
         connection.since = monotonic()
         self.idle.setdefault(key, []).append(connection)
         if self.waiting:
@@ -70,12 +72,15 @@ class Pool:
 
     def leave(self, key):
         """Give a place back."""
+        self._leave(key)
+        if self.waiting:
+            self._hand_on()
+
+    def _leave(self, key):
         self.count -= 1
         self.counts[key] -= 1
         if not self.counts[key]:
             del self.counts[key]
-        if self.waiting:
-            self._hand_on()
 
     def close(self):
         """Close what is idle, now and from now on."""
@@ -107,8 +112,7 @@ class Pool:
             oldest = min((idle[0] for idle in self.idle.values()), key=lambda connection: connection.since)
             self._forget(oldest)
             oldest.close()
-            self.count -= 1
-            self.counts[oldest.key] -= 1
+            self._leave(oldest.key)
         self.count += 1
         self.counts[key] = self.counts.get(key, 0) + 1
         return True

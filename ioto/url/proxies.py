@@ -82,7 +82,7 @@ class Proxies:
                 field = auth.proxy_field(client, proxy, 'CONNECT', authority)
                 pairs = [('Host', authority)] + [('Proxy-Authorization', field)] * bool(field)
                 response = await connection.ask(request_head('CONNECT', authority, pairs), None, 'CONNECT', times)
-                if response.status < 300:
+                if 200 <= response.status < 300:
                     connection.deadline.cancel()
                     if connection.data:
                         raise ConnectError('the server speaks first', url.place)
@@ -93,8 +93,11 @@ class Proxies:
                 connection.close()
                 if late:
                     raise TimeoutError('no tunnel in time', proxy.place, late) from None
+                if isinstance(error, ValueError):
+                    raise UrlError(str(error), proxy.place) from None
                 if isinstance(error, (OSError, EOFError)) and not isinstance(error, UrlError):
-                    raise ConnectError(f'no tunnel to {authority}: {error}', proxy.place) from None
+                    why = getattr(error, 'strerror', None) or error
+                    raise ConnectError(f'no tunnel to {authority}: {why}', proxy.place) from None
                 raise
             connection.close()                  # an answer to CONNECT has a body of no use
             connection = None
@@ -122,7 +125,7 @@ def _parsed(text):
     except ValueError as error:
         raise UrlError(f'bad proxy: {error}') from None
     if proxy.scheme != 'http':
-        raise UrlError(f'expected a proxy http://host:port, got {proxy.scheme}:')
+        raise UrlError(f'bad proxy: expected http://host:port, got {proxy.scheme}:')
     return proxy
 
 

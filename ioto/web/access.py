@@ -267,14 +267,28 @@ def guard(route, config, where, server):
         route.cache = PRIVATE
 
     async def check(web):
-        access = server.access
-        given = web.fields.get('authorization')
-        if given:
-            web._user = await access.users.authenticate(given, web.method, web.target, web.remote, route.schemes)
-        user = web._user or 'Form' in route.schemes and web.user
+        user = await identify(web, route.schemes)
         if not user or role and not user.has_role(role) or ability and not user.can(ability):
             raise refusal(web, f'the role {role!r}' if role else f'the ability {ability!r}', user)
     return check
+
+
+async def identify(web, schemes):
+    """The User of a request, by its credentials or its session, or None. Raises HttpError."""
+    given = web.fields.get('authorization')
+    if given and not web._user:
+        users = web.connection.server.access.users
+        web._user = await users.authenticate(given, web.method, web.target, web.remote, schemes)
+    return web._user or 'Form' in schemes and web.user
+
+
+async def require_administrator(web):
+    """Let only users with the role of the first administrator pass, whatever the routes. Raises HttpError 401, 403."""
+    access = web.connection.server.access
+    user = access and await identify(web, web.route.schemes or access.schemes)
+    if not user or not user.has_role(access.role):
+        raise refusal(web, 'the role of administrators', user)
+    web.set_header('Cache-Control', 'private, no-cache')
 
 
 def refusal(web, what, user):

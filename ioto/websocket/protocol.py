@@ -85,12 +85,15 @@ class Deflate:
 class Protocol:
     """One side. `frame` and `message` limit what is received, in bytes; `deflate` comes from the handshake.
 
+    With `pieces`, for bytes that are one stream, a message gives an event for each piece that comes, and has no limit.
     `pending`: pongs and a close frame, to write and clear after each `receive`, also one that raised.
     `closing`: a close frame was made, no message may follow. `closed`: nothing more is read; a server writes `pending`
     and disconnects, a client waits for that (§7.1.1).
     """
 
-    def __init__(self, server=True, frame=1 << 20, message=1 << 20, deflate=None):
+    def __init__(self, server=True, frame=1 << 20, message=1 << 20, deflate=None, pieces=False):
+        if pieces:
+            frame = message = sys.maxsize
         self.pending = b''
         self.closing = self.closed = False
         self._client = not server
@@ -98,6 +101,7 @@ class Protocol:
         self._frame_limit = frame
         self._limit = min(message, sys.maxsize - 1)
         self._short = min(125, frame, message)
+        self._pieces = pieces
         self._deflate = None if deflate is None else Deflate(server, deflate)
         self._first_bytes = b'\0\1\2\x80\x81\x82\x88\x89\x8a' + (b'\x41\x42\xc1\xc2' if self._deflate else b'')
         self._held = b''            # the beginning of a header or control frame
@@ -217,9 +221,10 @@ class Protocol:
             self._check(piece)
         if len(message) > limit:
             raise ProtocolError(1009, f'over {limit} bytes')
-        if last:
+        if last or self._pieces:
             events.append((TEXT, message.decode()) if self._opcode == TEXT else (BINARY, bytes(message)))
             self._message = bytearray()
+        if last:
             self._opcode = 0
         return at + size
 

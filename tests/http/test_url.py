@@ -42,6 +42,11 @@ def test_the_user_is_decoded_and_never_shown():
     assert parse_url('http://@h/').user == '' and parse_url('http://h/').user is None
 
 
+def test_an_error_shows_no_password():
+    with pytest.raises(ValueError, match=r"control character in the URL: '\\n' at 18"):
+        parse_url('http://u:secret@h/\n')
+
+
 @pytest.mark.parametrize('text', [
     '', '/', '/path', 'h', 'localhost:80', 'h:80/x', '//h/', 'http:', 'http:/', 'http:h', 'http://', 'http:///x', 'http://:80/',
     'ftp://h/', 'javascript:alert(1)', 'file:///etc/passwd', 'http://h:0/', 'http://h:65536/', 'http://h:x/', 'http://h:-1/',
@@ -83,6 +88,7 @@ def test_queries_are_built_so_that_nothing_in_them_separates():
     assert build_query([('a', 1), ('a', 2)]) == 'a=1&a=2'
     assert with_query(parse_url('http://h/p?x=1#f'), {'y': 2}).target == '/p?x=1&y=2'
     assert with_query(parse_url('http://h'), {'y': 2}).target == '/?y=2'
+    assert with_query(parse_url('http://h?x'), 'a=1&b=ü%20').target == '/?x&a=1&b=%C3%BC%20'
 
 
 @pytest.mark.parametrize('host, coded', [

@@ -350,3 +350,16 @@ def test_the_wake_up_descriptor_is_given_back_with_the_last_handler():
         runtime.on_signal(signal.SIGINT, None)
         assert signal.set_wakeup_fd(-1) == -1
     runtime.run(main)
+
+
+def test_what_can_be_awaited_can_be_spawned():
+    class Later:
+        def __await__(self):
+            yield from runtime.sleep(0).__await__()
+            return 'done'
+
+    async def main():
+        assert await runtime.spawn(Later(), 'later').join() == 'done'
+        with pytest.raises(TypeError, match='expects a coroutine'):
+            runtime.spawn(5)
+    runtime.run(main)

@@ -1,4 +1,4 @@
-"""Files of SQLite: what is left after SIGKILL, a torn WAL, damage, a full disk; and that the loop never waits for the disk."""
+"""Files of SQLite: what is left after SIGKILL, a torn WAL, damage, a full disk; the loop never waits for the disk."""
 
 import os
 import random
@@ -180,7 +180,8 @@ def be_text(path):
 
 
 @pytest.mark.parametrize('damage, reason', [
-    (damage_header, 'not a database'), (be_text, 'not a database'), (damage_pages, 'malformed'), (cut_short, 'malformed'),
+    (damage_header, 'not a database'), (be_text, 'not a database'), (damage_pages, 'malformed'),
+    (cut_short, 'malformed'),
     (be_newer, 'it is of version 7, and this program knows version 1')])
 def test_an_unfit_file_is_set_aside_and_reported(tmp_path, capfd, damage, reason):
     path = tmp_path / 'x.db'
@@ -390,6 +391,11 @@ def test_commits_are_forced_within_sync_seconds_and_a_file_at_rest_is_not(tmp_pa
     run(main)
 
 
+def synchronous(file):
+    """0 for OFF, 1 for NORMAL."""
+    return file.connection.execute('PRAGMA synchronous').fetchone()[0]
+
+
 def test_the_wal_of_a_busy_writer_stays_bounded(tmp_path):
     path = tmp_path / 'x.db'
 
@@ -399,6 +405,7 @@ def test_the_wal_of_a_busy_writer_stays_bounded(tmp_path):
         for number in range(6000):
             put(file, number, 'x' * (number % 700))
             sizes.append(os.path.getsize(f'{path}-wal'))
+            assert synchronous(file) == file.copying
             await runtime.sleep(0)
             if file.held:
                 await file.free.wait()
@@ -424,13 +431,15 @@ def test_a_reader_delays_the_cut_and_not_the_writer(tmp_path):
             await runtime.sleep(0)
         while file.copying:
             await runtime.sleep(0.01)
-        assert os.path.getsize(f'{path}-wal') > 50_000
+        assert os.path.getsize(f'{path}-wal') > 50_000 and synchronous(file) == 1
         reader.close()
         for number in range(400, 800):
             put(file, number, 'x' * (number % 700))
-            await runtime.sleep(0.0005)
+            await runtime.sleep(0)
+            await file.free.wait()              # a commit in its way would put the cut off
         while file.copying:
             await runtime.sleep(0.01)
+        assert synchronous(file) == 0
         await file.close()
         assert numbers(path) == list(range(800))
     run(main)

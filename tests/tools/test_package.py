@@ -1,6 +1,7 @@
 """tools/package.py: what it takes out of a source, what stays, and that an archive runs alone on a board."""
 
 import ast
+import bz2
 import io
 import json
 import os
@@ -39,7 +40,7 @@ def contents(data):
     with zipfile.ZipFile(io.BytesIO(data)) as opened:
         assert opened.testzip() is None
         for name in opened.namelist():
-            text = opened.read(name).decode()
+            text = (bz2.decompress if name == 'ioto/modules' else bytes)(opened.read(name)).decode()
             found |= {name: text} if name != 'ioto/modules' else dict(each.split('\n', 1) for each in text.split('\0')[1:])
     return found
 
@@ -199,10 +200,12 @@ def test_the_imports_of_a_module_are_seen():
     assert 'ioto/json5/atomic.py' in imported('ioto/password.py') and 'ioto/agent.py' in imported('ioto/cli.py')
 
 
-def test_the_web_profile_has_all_that_it_reaches_but_tls():
+def test_the_web_profile_has_all_that_it_reaches_but_tls_and_clients():
     kept = set(package.profile_files('web'))
     missing = {(path, needed) for path in kept for needed in imported(path) - kept}
-    assert {needed for _, needed in missing} <= {'ioto/runtime/tls.py'}, missing
+    # the agent tells who asks for the clients that they are not here
+    assert {needed for _, needed in missing} <= {
+        'ioto/runtime/tls.py', 'ioto/url/__init__.py', 'ioto/url/client.py', 'ioto/mqtt/service.py'}, missing
 
 
 # What the web profile has to serve, each on a board that lacks all but python3-light.

@@ -74,6 +74,12 @@ def test_what_is_broken_is_an_error(coding, data):
         ask(answer(200, f'Content-Encoding: {coding}', body=data))
 
 
+@pytest.mark.parametrize('coding, data', [('gzip', gzip.compress(b'') + bytes(200_000)), ('deflate', b'\0\0\0\xff\xff' * 40_000)])
+def test_what_brings_nothing_for_ever_is_too_large(coding, data):
+    with pytest.raises(TooLarge, match='compressed'):
+        decoded(coding, data, 1000, 1000)
+
+
 def test_the_limit_counts_what_comes_out():
     assert decoded('gzip', PACKED, 100, len(DATA)) == DATA
     with pytest.raises(TooLarge):

@@ -80,6 +80,14 @@ def test_a_cookie_replaces_its_like_and_ends_in_time():
     assert cookies.header(where) == 'x=3'
 
 
+def test_a_cookie_without_tls_stands_in_for_no_secure_one():
+    """RFC 6265bis §5.7"""
+    cookies = jar('https://b.a.example/', 'x=1; Secure; Domain=a.example', 'y=2')
+    for where, field in (('a', 'x=0'), ('c.a', 'x=0'), ('b.a', 'x=0; Path=/p'), ('b.a', 'x=; Max-Age=0; Domain=a.example'), ('b.a', 'y=3')):
+        cookies.store(parse_url(f'http://{where}.example/'), [field])
+    assert cookies.header(parse_url('https://b.a.example/p')) == 'x=1; y=3'
+
+
 def test_the_jar_is_bounded():
     cookies = jar('http://a.example/', *[f'x{n}=1' for n in range(DOMAIN + 10)])
     assert len(cookies) == DOMAIN and 'x9=' not in cookies.header(parse_url('http://a.example/'))

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -157,6 +158,50 @@ def test_a_part_that_was_not_asked_for_is_not_taken(tmp_path, bad):
     assert ranges(source) == [None, 'bytes=1000-', None]
 
 
+def test_a_part_of_another_date_is_not_taken_from_a_server_that_knows_no_if_range(tmp_path):
+    class Careless(Source):
+        def answer(self, asked):
+            if 'range' in asked.fields:
+                asked.fields['if-range'] = self.fields[0].partition(': ')[2]
+            return super().answer(asked)
+
+    def change(source):
+        if len(source.asked) == 2:
+            source.data, source.fields = DATA[::-1], ['Last-Modified: Sun, 06 Nov 1994 09:00:00 GMT', OLD[1]]
+    source = Careless(cuts=[1000], fields=OLD)
+    source.change = change
+    assert get(tmp_path, source) == len(DATA) and (tmp_path / 'got').read_bytes() == DATA[::-1]
+    assert ranges(source) == [None, 'bytes=1000-', None]
+
+
+def test_what_is_left_of_another_query_is_not_taken(tmp_path):
+    async def main(client, base):
+        with pytest.raises(UrlError):
+            await client.download(base + '/x', tmp_path / 'got', retries=0, query={'secret': 1})
+        assert 'secret' not in (tmp_path / 'got.part.json').read_text()
+        await client.download(base + '/x?secret=2', tmp_path / 'got')
+    source = Source(cuts=[1000, 0])
+    serve(main, source)
+    assert ranges(source) == [None, 'bytes=1000-', None]
+
+
+@pytest.mark.parametrize('status, fields, passes', [
+    (503, ['Retry-After: 1'], True), (502, [], True), (429, ['Retry-After: soon'], True), (503, ['Retry-After: 3600'], False),
+    (404, ['Retry-After: 1'], False)])
+def test_a_status_that_passes_is_no_end_once_something_came(tmp_path, status, fields, passes):
+    class Busy(Source):
+        def answer(self, asked):
+            if len(self.asked) != 2:
+                return super().answer(asked)
+            self.refused = time.monotonic()
+            return [f'HTTP/1.1 {status} X', 'Content-Length: 0', *fields], b''
+    source = Busy(cuts=[1000])
+    found = get(tmp_path, source, retries=1)
+    assert found == len(DATA) if passes else found.status == status
+    assert ranges(source) == [None] + ['bytes=1000-'] * (1 + passes)
+    assert time.monotonic() - source.refused >= ('Retry-After: 1' in fields) * passes
+
+
 def test_a_part_that_nobody_asked_for_is_an_error(tmp_path):
     class Lying(Source):
         def answer(self, asked):
@@ -268,6 +313,20 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     serve(main, Source(cuts=[10, 0]))
 
 
+def test_the_file_behind_a_link_is_replaced_and_keeps_its_rights(tmp_path):
+    (tmp_path / 'far').mkdir()
+    (tmp_path / 'far/file').write_bytes(b'old')
+    (tmp_path / 'far/file').chmod(0o620)
+    (tmp_path / 'link').symlink_to('far/file')
+    rights = []
+    source = Source(cuts=[100_000])
+    source.change = lambda _source: rights.append((tmp_path / 'far/file.part').stat().st_mode & 0o777)
+    serve(lambda client, base: client.download(base, tmp_path / 'link'), source)
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'far/file').read_bytes() == DATA
+    assert (tmp_path / 'far/file').stat().st_mode & 0o777 == 0o620 and rights == [0o620] * 2
+    assert sorted(os.listdir(tmp_path)) == ['far', 'link'] and os.listdir(tmp_path / 'far') == ['file']
+
+
 @pytest.mark.parametrize('source, options, kind', [
     (Source(status=404), {}, StatusError),
     (Source(status=304), {}, StatusError),
@@ -308,6 +367,22 @@ def test_what_cannot_be_written_is_an_os_error(tmp_path):
             await client.download(base + '/x', tmp_path / 'got')
     serve(main, Source())
     assert names(tmp_path) == ['got.part']
+
+
+def test_a_full_disk_keeps_what_came(tmp_path):
+    async def main(client, base):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
+        try:
+            with pytest.raises(OSError, match='large'):
+                await client.download(base + '/x', tmp_path / 'got')
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert names(tmp_path) == BOTH and os.path.getsize(tmp_path / 'got.part') == 150_000
+        await client.download(base + '/x', tmp_path / 'got', checksum=SHA)
+    source = Source()
+    serve(main, source)
+    assert ranges(source) == [None, 'bytes=150000-'] and names(tmp_path) == ['got']
 
 
 def test_one_download_at_a_time_for_a_file(tmp_path):

@@ -92,9 +92,9 @@ def test_it_comes_again_with_the_id_of_the_last_event():
 def test_it_comes_again_after_a_break_and_waits_longer_each_time(monkeypatch):
     waits = []
 
-    async def wait(seconds):
+    async def wait(_flag, seconds):
         waits.append(seconds)
-    monkeypatch.setattr('ioto.url.eventstream.sleep', wait)
+    monkeypatch.setattr('ioto.url.eventstream.wait', wait)
     chunked = FIELDS.replace('\r\n\r\n', '\r\nTransfer-Encoding: chunked\r\n\r\n').encode() + b'9\r\ndata: a\n\n\r\n'
     script = each(chunked + CLOSE, None, None, b'nonsense\r\n\r\n' + CLOSE, *[None] * 6, stream('retry: 200\ndata: b\n\n'), None)
     assert follow(script) == [('a', ''), ('b', '')]
@@ -105,9 +105,9 @@ def test_it_comes_again_after_a_break_and_waits_longer_each_time(monkeypatch):
 def test_the_time_between_tries_is_bounded(monkeypatch, retry, seconds):
     waits = []
 
-    async def wait(seconds):
+    async def wait(_flag, seconds):
         waits.append(seconds)
-    monkeypatch.setattr('ioto.url.eventstream.sleep', wait)
+    monkeypatch.setattr('ioto.url.eventstream.wait', wait)
     follow(each(stream(f'retry: {retry}\n\n')))
     assert waits == [seconds]
 
@@ -175,6 +175,21 @@ def test_leaving_the_loop_closes_the_connection():
         await runtime.sleep(.01)
         assert script.open == 0
     serve(main, script)
+
+
+@pytest.mark.parametrize('data', [FIELDS.encode() + b'data: a\n\n', stream('data: a\n\n')])
+def test_closed_by_another_fiber_it_ends_at_once(data):
+    async def main(client, base):
+        async def read():
+            return [event.data async for event in events]
+        events = client.events(base)
+        fiber = runtime.spawn(read())
+        await runtime.sleep(.05)
+        events.close()
+        async with runtime.timeout(1):
+            assert await fiber.join() == ['a']
+        assert not client.pool.count
+    serve(main, each(data))
 
 
 def test_a_silent_stream_is_asked_for_again():

@@ -1,5 +1,6 @@
 """One fetch: what is sent, what is read, and what becomes of the connection."""
 
+import builtins
 import io
 import os
 
@@ -36,6 +37,17 @@ def test_fields_of_the_request_replace_the_default_ones_in_any_case():
     assert asked.fields['host'] == 'other'
     assert 'accept-encoding' not in sent(decode=False).fields
     assert 'accept-encoding' not in sent(headers=[('Range', 'bytes=1-')]).fields
+    for options in ({}, {'decode': False}):
+        assert sent(headers={'accept-encoding': 'gzip', 'Range': 'bytes=1-'}, **options).fields['accept-encoding'] == 'gzip'
+
+
+def test_a_field_with_a_list_is_sent_once_for_each_item():
+    async def echo(stream):
+        head = await stream.read_until(b'\r\n\r\n')
+        await stream.write(answer(200, body=head))
+    text = serve(lambda client, base: client.get(base, headers={'X-A': ['1', 2], 'Accept': ('a/b',), 'User-Agent': []}), echo)
+    fields = [line for line in text.split('\r\n')[1:] if line[:4] not in ('Host', '')]
+    assert fields == ['Accept-Encoding: gzip, deflate', 'X-A: 1', 'X-A: 2', 'Accept: a/b']
 
 
 def test_fields_of_the_client_are_sent_with_each_request():
@@ -59,6 +71,19 @@ def test_fields_of_the_client_are_sent_with_each_request():
 def test_nothing_can_inject_a_line(options):
     with pytest.raises(UrlError):
         sent(**options)
+
+
+def test_the_framing_is_that_of_the_body_whatever_the_fields_say():
+    script = Script(lambda asked: OK)
+
+    async def main(client, base):
+        for body in (None, b'body'):
+            async with client.fetch('PUT', base, body, headers={'Content-Length': 9, 'Transfer-Encoding': 'chunked'}):
+                pass
+            await client.get(base)
+    serve(main, script, headers={'content-length': 5, 'Transfer-Encoding': 'chunked'})
+    assert [asked.fields.get('content-length') for asked in script.asked] == ['0', None, '4', None]
+    assert not [asked for asked in script.asked if 'transfer-encoding' in asked.fields]
 
 
 def test_a_bad_default_field_is_refused_at_once():
@@ -278,6 +303,15 @@ def test_a_body_over_the_limit_is_too_large(data):
     serve(main, endless)
 
 
+@pytest.mark.parametrize('data', [answer(500, body=b'x' * 2000), b'HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nabc' + CLOSE])
+def test_the_status_tells_more_than_a_body_that_cannot_be_read(data):
+    async def main(client, base):
+        with pytest.raises(StatusError, match='got 500') as caught:
+            await client.get(base, limit=1000)
+        assert caught.value.body == b'' and not client.pool.count
+    serve(main, Script(lambda asked: data))
+
+
 def test_early_answers_end_the_sending_of_a_body():
     """RFC 9112 §9.3: the connection is not used again, for the rest of the body is owed."""
     async def refuse(stream):
@@ -294,6 +328,42 @@ def test_early_answers_end_the_sending_of_a_body():
             assert up.status == 413 and await up.read() == b'too much'
         assert not client.pool.count
     serve(main, refuse)
+
+
+@pytest.mark.parametrize('early', [OK, b'HTTP/1.1 204 X\r\n\r\n'])
+def test_a_body_leaves_whole_though_its_good_answer_is_faster(early):
+    async def hasty(stream):
+        while asked := await read_request(stream, body=False):
+            await stream.write(early)
+            await runtime.sleep(.05)
+            await read_body(stream, asked)
+            sizes.append(len(asked.body))
+
+    async def main(client, base):
+        for size in (20 << 20, 1):
+            async with client.fetch('PUT', base, b'x' * size) as up:
+                await up.read()
+        while len(sizes) < 2:
+            await runtime.sleep(.01)
+        assert client.pool.count == 1
+    sizes = []
+    serve(main, hasty)
+    assert sizes == [20 << 20, 1]
+
+
+def test_who_answers_well_and_takes_no_more_of_a_body_is_waited_for_within_limits():
+    async def deaf(stream):
+        await read_request(stream, body=False)
+        await stream.write(OK)
+        await stopped.wait()
+
+    async def main(client, base):
+        async with client.fetch('PUT', base, b'x' * (20 << 20), timeout={'idle': .1}) as up:
+            assert await up.read() == b'ok'
+        assert not client.pool.count
+        stopped.set()
+    stopped = runtime.Event()
+    serve(main, deaf)
 
 
 def test_an_answer_is_read_though_the_server_closed_before_all_was_sent():
@@ -357,7 +427,7 @@ class Consent:
             await stream.write(OK)
 
 
-@pytest.mark.parametrize('first', [b'HTTP/1.1 100 Continue\r\n\r\n', b'', b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n'])
+@pytest.mark.parametrize('first', [b'HTTP/1.1 103 X\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n', b'', b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n'])
 def test_a_body_waits_for_100_but_not_for_ever(first):
     server = Consent(first)
 
@@ -369,7 +439,7 @@ def test_a_body_waits_for_100_but_not_for_ever(first):
 
 
 def test_a_refusal_spares_the_body():
-    server = Consent(answer(403))
+    server = Consent(b'HTTP/1.1 103 Early\r\n\r\n' + answer(403))
 
     async def main(client, base):
         async with client.fetch('PUT', base, b'body', expect=True) as up:
@@ -440,6 +510,43 @@ def test_a_body_left_unread_closes_the_connection_unless_it_is_there():
             assert client.pool.count == left
     serve(main, script)
     assert [asked.connection for asked in script.asked] == [1, 1, 1]
+
+
+@pytest.mark.parametrize('data', [OK, OK[:-1], OK.replace(b'OK\r\n', b'OK\r\nContent-Encoding: gzip\r\n')])
+def test_what_is_left_unread_or_lost_is_no_end(data):
+    async def main(client, base):
+        async with client.fetch('GET', base) as up:
+            if data != OK:
+                with pytest.raises(builtins.TimeoutError if len(data) < len(OK) else ProtocolError):
+                    async with runtime.timeout(.05):
+                        await up.read()
+        with pytest.raises(ProtocolError):
+            await up.read()
+    serve(main, Script(lambda asked: data))
+
+
+def test_who_reads_slowly_while_the_body_goes_out_is_not_late():
+    async def echo(stream):
+        asked = await read_request(stream, body=False)
+        await stream.write(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na')
+        await read_body(stream, asked)
+        sent.set()
+        await stream.write(b'b')
+        await stream.read()
+
+    async def body():
+        await begun.wait()
+        yield b'x'
+
+    async def main(client, base):
+        async with client.fetch('PUT', base, body(), timeout={'first': .1, 'idle': .1}) as up:
+            assert await up.__anext__() == b'a'
+            begun.set()
+            await sent.wait()
+            await runtime.sleep(.2)
+            assert await up.read() == b'b'
+    begun, sent = runtime.Event(), runtime.Event()
+    serve(main, echo)
 
 
 def test_what_follows_an_answer_is_no_answer_to_the_next_request():

@@ -107,9 +107,10 @@ def test_credentials_among_the_defaults_stay_with_the_first_origin():
             assert await client.get(base) == 'ok'
     place = []
     script = Script(lambda asked: answer(302, f'Location: {place[0]}'))
-    serve(main, script, headers={'Authorization': 'Bearer secret', 'Cookie': 'a=b', 'X-Own': 'c'})
+    serve(main, script, headers={'Authorization': 'Bearer secret', 'Cookie': 'a=b', 'X-Own': 'c', 'Host': 'mine'})
     assert script.asked[0].fields.items() >= {'authorization': 'Bearer secret', 'cookie': 'a=b'}.items()
     assert not {'authorization', 'cookie'} & set(other.asked[0].fields) and other.asked[0].fields['x-own'] == 'c'
+    assert (script.asked[0].fields['host'], other.asked[0].fields['host']) == ('mine', place[0][7:-1])
 
 
 def test_credentials_come_along_within_their_origin():

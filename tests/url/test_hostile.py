@@ -10,6 +10,7 @@ import zlib
 import pytest
 
 from ioto import runtime, url
+from ioto.runtime import dial
 from ioto.runtime.tls import server_context
 from ioto.url import ConnectError, ProtocolError, TimeoutError, TlsError, TooLarge
 from tests.url.support import CLOSE, OK, Script, answer, ask, read_request, serve
@@ -260,6 +261,15 @@ def test_a_bad_certificate_is_a_tls_error_that_says_why(bad_certs, what, why):
     async def trusting(client, base):
         assert await client.get(base) == 'ok'
     serve(trusting, script, tls=server_context(str(certificate), str(key)), verify=False)
+
+
+def test_a_name_may_end_in_a_dot(bad_certs, monkeypatch):
+    """Certificates and SNI leave it out (RFC 6066 §3)."""
+    async def main(client, base):
+        connect = dial.connect
+        monkeypatch.setattr(dial, 'connect', lambda host, port: connect('127.0.0.1', port))
+        assert await client.get(base.replace('127.0.0.1', 'localhost.')) == 'ok'
+    serve(main, Script(lambda asked: OK), tls=server_context(*map(str, bad_certs['good'])), authority=str(bad_certs['ca']))
 
 
 def test_an_authority_that_is_not_known_is_a_tls_error(bad_certs):

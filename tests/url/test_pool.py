@@ -42,9 +42,13 @@ def test_http_1_0_with_keep_alive_keeps():
 
 def test_a_client_that_says_close_does_not_keep():
     async def main(client, base):
-        await client.get(base, headers={'Connection': 'close'})
+        await client.get(base, **options)
         assert not client.pool.count
+    close = {'headers': {'Connection': 'close'}}
+    options = close
     serve(main, Script(lambda asked: OK))
+    options = {}
+    serve(main, Script(lambda asked: OK), **close)
 
 
 @pytest.mark.parametrize('options, most', [({'per_host': 3}, 3), ({'connections': 2}, 2), ({}, 20)])
@@ -86,6 +90,23 @@ def test_who_waits_in_vain_leaves_the_line():
     serve(main, silent, per_host=1)
 
 
+def test_who_waits_for_another_host_is_served_in_turn():
+    script = Script(lambda asked: OK)
+    done = []
+
+    async def main(client, base):
+        async def get(where):
+            done.append((await client.get(where), where))
+        async with await runtime.listen('127.0.0.1:0', script) as server:
+            other = f'http://127.0.0.1:{server.port}'
+            order = [base, base, other, base, base]
+            async with runtime.TaskGroup() as group:
+                for where in order:
+                    group.spawn(get(where))
+        assert done == [('ok', where) for where in order]
+    serve(main, script, connections=1)
+
+
 def test_an_idle_connection_gives_way_to_another_host():
     script = Script(lambda asked: OK)
 
@@ -93,7 +114,7 @@ def test_an_idle_connection_gives_way_to_another_host():
         async with await runtime.listen('127.0.0.1:0', script) as other:
             for where in (base, f'http://127.0.0.1:{other.port}', base):
                 assert await client.get(where) == 'ok'
-                assert client.pool.count == 1
+                assert client.pool.count == 1 and list(client.pool.counts.values()) == [1]
     serve(main, script, connections=1)
     assert script.connections == 3
 

@@ -102,7 +102,7 @@ def test_a_challenge_of_the_proxy_is_met_by_its_user(challenge, user, requests):
 
 @pytest.mark.parametrize('data, kind, why', [
     (answer(403), ConnectError, 'with 403'), (answer(502, body=b'why'), ConnectError, 'with 502'), (None, ConnectError, 'no tunnel'),
-    (b'HTTP/1.1 200 OK\r\n\r\nearly', ConnectError, 'speaks first'), (b'HTTP/1.1 200 OK\r\n\r\n' + CLOSE, TlsError, 'no TLS')])
+    (b'HTTP/1.1 101 X\r\n\r\n', ConnectError, 'with 101'), (b'HTTP/1.1 200 OK\r\n\r\nearly', ConnectError, 'speaks first'), (b'HTTP/1.1 200 OK\r\n\r\n' + CLOSE, TlsError, 'no TLS')])
 def test_a_tunnel_that_does_not_come_about_is_an_error(data, kind, why):
     script = Script(lambda asked: data if asked.method == 'CONNECT' else None)
 
@@ -112,6 +112,15 @@ def test_a_tunnel_that_does_not_come_about_is_an_error(data, kind, why):
         assert not client.pool.count
     through(script, main)
     assert script.asked[0].line == 'CONNECT a.example:443 HTTP/1.1' and script.asked[0].fields == {'host': 'a.example:443'}
+
+
+def test_a_user_that_cannot_be_sent_is_an_error():
+    async def main(client):
+        for target in ('http://a.example/', 'https://a.example/'):
+            with pytest.raises(UrlError, match='cannot have a colon'):
+                await client.get(target)
+        assert not client.pool.count
+    through(Script(lambda asked: OK), main, 'a%3Ab:c@')
 
 
 def test_a_proxy_that_says_nothing_is_a_time_out():

@@ -194,7 +194,7 @@ def test_the_function_uses_the_client_of_the_scheduler():
 # Handshakes that fail
 
 @pytest.mark.parametrize('data, kind, why', [
-    (OK, ProtocolError, 'status 200'), (answer(403), StatusError, '403'), (answer(426), StatusError, '426'), (answer(302), StatusError, '302'),
+    (OK, ProtocolError, 'status 200'), (answer(403), StatusError, 'expected 101 for GET, got 403'), (answer(426), StatusError, '426'), (answer(302), StatusError, '302'),
     (None, ProtocolError, 'before its answer'), (b'HTTP/1.1 101 X\r\n\r\n', ProtocolError, 'no upgrade'), (b'SSH-2.0-x\r\n\r\n', ProtocolError, 'bad answer'),
     (b'HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n', ProtocolError, 'Accept'),
     (answer(302, 'Location: ftp://a/'), ProtocolError, 'redirect')])

@@ -296,3 +296,14 @@ def test_a_long_stream_in_any_reads():
     expected = [(TEXT, str(number) * (number % 40)) for number in range(3000)]
     for size in (len(data), 65536, 4093, 61):
         assert coded(outcome([data[at:at + size] for at in range(0, len(data), size)])) == (expected, None, [])
+
+
+@pytest.mark.parametrize('size', [1, 2, 5, 100, 70000])
+def test_pieces_come_as_they_arrive_without_a_limit(size):
+    protocol = Protocol(frame=1, message=1, pieces=True)
+    payload = bytes(range(256)) * 300
+    data = frame(0x02, payload) + frame(0x89, b'there?') + frame(0x80, b'end') + frame(0x82, b'next')
+    events = [event for at in range(0, len(data), size) for event in protocol.receive(data[at:at + size])]
+    pieces = [event[1] for event in events if event[0] == BINARY]
+    assert b''.join(pieces) == payload + b'endnext' and (max(map(len, pieces)) <= size or size > 65536)
+    assert (PING, b'there?') in events and protocol.pending
