@@ -10,6 +10,7 @@ A schema says what an item is (schema.py); a store keeps its text under its keys
 what makes the keys, or the key fields themselves. What is returned is the caller's own. A find costs what it reads:
 whoever has many items gives what makes their keys, or a limit.
 """
+import os
 from binascii import a2b_base64, b2a_base64, crc32
 from itertools import islice
 from json import JSONDecoder
@@ -75,16 +76,25 @@ class Database:
                                            for key, field in model.fields.items()]
         self._areas = sorted({*self._at.values()})
         shape += [(name, index.hash, index.sort) for name, index in schema.indexes.items()]
-        self._store = Store(self.path, [name for name in schema.indexes if name != 'primary'],
-                            f'{crc32(repr(shape).encode(errors="replace")):08x}', flush, limit)
-        if 'mem' in self._areas:
-            self._store.attach()
-        until = time() + PATIENCE
-        while self._store.build(self._stored_rows):
-            if local.kernel and time() > until:
-                local.kernel.spawn(self._build(), 'indexes of the database')
-                break
-        self._arm()
+        shape = f'{crc32(repr(shape).encode(errors="replace")):08x}'
+        self._open(self.path, [name for name in schema.indexes if name != 'primary'], shape, flush, limit)
+
+    def _open(self, *options, again=True):
+        self._store = store = Store(*options)
+        try:
+            if 'mem' in self._areas:
+                store.attach()
+            until = time() + PATIENCE
+            while store.build(self._stored_rows):
+                if local.kernel and time() > until:
+                    local.kernel.spawn(self._build(), 'indexes of the database')
+                    break
+            self._arm()
+        except BaseException as error:
+            self.shut()
+            if not (again and isinstance(error, DbError) and os.path.exists(store.marker)):
+                raise
+            self._open(*options, again=False)           # sets the damaged file aside
 
     # Items and what is stored with them
 

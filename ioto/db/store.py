@@ -89,6 +89,7 @@ class Store:
     opened = reading = posted = torn = False
     seen = None                     # when the turn of the last get began
     depth = count = 0
+    marker = ''                     # the file that says that damage was met
 
     def __init__(self, path, indexes, digest, sync=1.0, limit=None):
         self.indexes, self.digest, self.limit = indexes, digest, limit
@@ -158,7 +159,10 @@ class Store:
         """The DbError for an error of SQLite. A transaction that is `torn`, or that SQLite has ended, is undone."""
         if getattr(error, 'sqlite_errorcode', 0) & 0xff in sqlite.UNFIT and self.file.path != ':memory:':
             log.error(f'{self.file.path} is damaged, and is set aside at the next start: {error}')
-            os.close(os.open(self.marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            try:
+                os.close(os.open(self.marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            except OSError:                     # a read-only file system, or another root
+                pass
         error = DbError(f'{self.file.path}: {error}')
         if self.opened and (torn or not self.connection.in_transaction):
             self._undo(error)

@@ -216,6 +216,22 @@ def test_damage_that_is_met_is_told_and_the_file_set_aside_at_the_next_start(pat
     assert opened(path) == 0 and sorted(os.listdir(path.parent)) == ['device.db', 'device.db.corrupt-1']
 
 
+def test_damage_that_is_met_while_indexes_are_built_sets_the_file_aside_at_once(path, capfd):
+    db = Database(path, SCHEMA)
+    with db.batch():
+        for n in range(3000):
+            db.create('Right', {'id': str(n), 'n': n, 'text': f'{n}' * 50})
+    db.shut()
+    with open(path, 'r+b') as file:
+        file.seek(store.PAGE * 200)
+        file.write(bytes(store.PAGE * 100))
+    db = Database(path, {**SCHEMA, 'indexes': {**SCHEMA['indexes'], 'gs2': {'hash': 'n'}}})
+    db.create('Left', {'id': 'new'})
+    db.shut()
+    assert sorted(os.listdir(path.parent)) == ['device.db', 'device.db.corrupt-1']
+    assert f'{path} was set aside as {path}.corrupt-1' in capfd.readouterr().err
+
+
 # What cannot be
 
 @pytest.fixture
