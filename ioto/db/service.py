@@ -4,6 +4,7 @@ Making a Service checks the schema and that this board has SQLite, and opens not
 property. The file is opened at the start, before the app's; a stop forces all to the disk. Of what a reload reads only
 `database.api` takes effect, the rest at a restart.
 """
+import os
 import re
 
 from .. import json5
@@ -84,14 +85,16 @@ class Service:
 
 def _load(source, resolve):
     """The Schema of a configuration. Raises ServiceError."""
+    own, base = isinstance(source, dict), resolve('@config/')
     try:
-        if isinstance(source, str):
-            return load(resolve(source))
-        return load(source, resolve('@config/'))
+        return load(source, base) if own else load(resolve(source))
     except SchemaError as error:
-        if not error.file:
+        name, field = error.file, re.match(r'[^\s\'"]*', error.field)[0].rstrip('.')        # as far as it is a query
+        if own and not name and json5.get(source, field) is None:           # a file that it blends may have set it
+            files = [os.path.join(base, name) for name in reversed(source.get('blend', ()))]
+            name = next((name for name in files if json5.get(json5.load(name), field) is not None), '')
+        if not name:
             raise ServiceError(f'schema.{error.field}'.rstrip('.'), error.reason) from None
-        with open(error.file, 'rb') as file:
-            line, column = json5.locate(file.read().decode(), error.field)
-        raise ServiceError('schema' if isinstance(source, str) else 'schema.blend',
-                           f'{error.file}:{line}:{column}: {DbError.__str__(error)}') from None
+        with open(name, 'rb') as file:
+            line, column = json5.locate(file.read(), field)
+        raise ServiceError('schema.blend' if own else 'schema', f'{name}:{line}:{column}: {DbError.__str__(error)}') from None
