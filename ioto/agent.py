@@ -267,13 +267,13 @@ class Agent:
             return Service(settings.values, settings.paths.resolve, not self.options['nosave'])
 
     def _reset(self):
-        names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
-        names = [name for name in names
-                 if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm', '.db.damaged')) or '.db.corrupt-' in name]
-        if self._database:                      # wherever it is
-            folder, database = os.path.split(self._database.path)
-            names += [os.path.join(folder, name) for name in (os.listdir(folder) if os.path.isdir(folder) else ())
-                      if name.startswith(database) and name not in names]
+        names, state = [], os.path.join(self.paths.state, '')
+        folder, database = os.path.split(self._database.path) if self._database else ('', '')       # it may be elsewhere
+        for place in {self.paths.state, folder}:
+            for name in os.listdir(place) if os.path.isdir(place) else ():
+                base = name.removesuffix('-wal').removesuffix('-shm').removesuffix('.damaged').partition('.corrupt-')[0]
+                if place == folder and base == database or place == self.paths.state and (name in LEARNED or base.endswith('.db')):
+                    names.append(os.path.join(place, name).removeprefix(state))
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))

@@ -108,7 +108,13 @@ class Api:
                 raise HttpError(405, 'an item is created at its model, or by PUT', [('Allow', 'GET, PUT, PATCH, DELETE')])
             return await getattr(self, '_' + METHODS[web.method])(web, model, key)
         except DbError as error:
-            return _refuse(web, error)
+            answer = _refuse(web, error)
+            if web.status >= 500 and web.method not in READING:
+                try:
+                    await self.service.db.flush()
+                except DbError:
+                    pass                    # what is lost with this change is not to be told to the connection's next request
+            return answer
 
     def _describe(self, name, model):
         fields = {name: {key: value for key, value in field.config.items() if key != 'value'} | {'type': field.type}
@@ -277,7 +283,7 @@ def _refuse(web, error):
     web.connection.server.errors += 1
     web.status = 404 if isinstance(error, Missing) else 409 if isinstance(error, Conflict) else 400
     if web.status == 400 and not error.model and not error.reason.startswith(('expected', 'where')):
-        web.status = 500
+        web.status = 507 if 'full' in error.reason else 500
         log.error(error)
     found = {'error': error.reason, 'model': error.model, 'field': error.field}
     return {name: value for name, value in found.items() if value}

@@ -62,10 +62,10 @@ class Peer:
         return answer.status, json.loads(answer.body) if is_json else answer.body.decode(), answer.fields
 
 
-def run(main, roles=OPEN, web=None):
+def run(main, roles=OPEN, web=None, **database):
     """Run `await main(peer, db, server)` against a server with the API of a database in memory."""
     async def inside(client, server):
-        service = Service({'schema': SCHEMA, 'database': {'path': ':memory:', 'api': roles}}, str)
+        service = Service({'schema': SCHEMA, 'database': {'path': ':memory:', 'api': roles, **database}}, str)
         server.api = api.Api(service, server)
         service.start()
         server.others = []
@@ -163,6 +163,17 @@ def test_an_error_has_status_field_and_reason(method, path, value, status, field
         assert found == status and reason in answer['error'] and answer.get('field') == field, answer
         assert db.count('Port') == 2
     run(main)
+
+
+def test_a_database_that_is_full_says_so_and_goes_on():
+    async def main(peer, db, server):
+        found = []
+        while not found or found[-1][0] == 201:
+            found.append((await peer.ask('POST', '/api/db/Note', {'id': f'{len(found):04}', 'text': 'x' * 2000}))[:2])
+        assert found[-1][0] == 507 and 'full' in found[-1][1]['error']
+        assert (await peer.ask('GET', '/api/db/Note?count'))[1]['count'] == db.count('Note') == len(found) - 1
+        assert (await peer.ask('DELETE', '/api/db/Note/0000'))[0] == 204
+    run(main, limit=200_000)
 
 
 # Lists

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -87,6 +88,17 @@ def test_the_path_is_a_property(folder, path, state):
             assert listed(child) == [] and re.search(r'Reset: removed .*x\.sqlite\n', child.output())
 
 
+def test_a_reset_removes_what_belongs_to_the_database_and_nothing_beside_it(folder):
+    configure(folder, {'path': str(folder / 'data/x.sqlite')})
+    for name in ('x.sqlite', 'x.sqlite-wal', 'x.sqlite.corrupt-1', 'x.sqlite.damaged', 'x.sqlite.json5', 'other.db'):
+        write(folder, f'data/{name}', '')
+    for name in ('x.sqlite', 'mqtt.db', 'mqtt.db-wal', 'mqtt.db.corrupt-2-wal', 'note.txt'):
+        write(folder, f'state/{name}', '')
+    assert len(Agent(str(folder / 'config'), reset=True, state=str(folder / 'state')).forgotten) == 7
+    assert sorted(os.listdir(folder / 'data')) == ['other.db', 'x.sqlite.json5']
+    assert sorted(os.listdir(folder / 'state')) == ['note.txt', 'x.sqlite']
+
+
 def test_with_nosave_nothing_is_kept(folder):
     with Child(folder / 'config', '--nosave') as child:
         get(child.port, '/put?a')
@@ -106,6 +118,17 @@ def test_a_damaged_file_is_set_aside_and_the_agent_starts(folder):
         assert listed(child) == []
         assert child.stop() == 0
     assert os.listdir(folder / 'state') == ['ioto.db']
+
+
+def test_a_stop_ends_who_listens_for_changes(folder):
+    with Child(folder / 'config') as child, socket.create_connection(('127.0.0.1', child.port), PATIENCE) as sock:
+        sock.sendall(b'GET /api/db/Store HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n')
+        file = sock.makefile('rb')
+        while b'retry' not in file.readline():
+            pass
+        get(child.port, '/put?a')
+        assert child.stop() == 0
+        assert b'"event":"create"' in file.read() and 'error' not in child.output()
 
 
 def test_a_second_agent_says_that_the_file_is_in_use(folder):
