@@ -221,7 +221,7 @@ class Agent:
         return 0 if await self.close() else 1
 
     def reload(self):
-        """Reopen the log file, read the configuration of web, mqtt and database again; a mistake is logged and changes nothing."""
+        """Reopen the log file, read what web, mqtt and database are configured as; a mistake is logged and changes nothing."""
         logging.reopen()
         if not self.web and not self.mqtt and not self.db:
             return
@@ -246,7 +246,8 @@ class Agent:
                 self.config['mqtt'] = settings.values['mqtt']
                 runtime.spawn(self._mqtt.reload(mqtt), 'mqtt reload')
             later = self._database.differs(database) if database else ()
-            log.info('Configuration reloaded' + (f"; a restart is needed for the database's {', '.join(later)}" if later else ''))
+            hint = f"; a restart is needed for the database's {', '.join(later)}" if later else ''
+            log.info('Configuration reloaded' + hint)
 
     @staticmethod
     def _make_mqtt(settings):
@@ -268,12 +269,13 @@ class Agent:
 
     def _reset(self):
         names, state = [], os.path.join(self.paths.state, '')
-        folder, database = os.path.split(self._database.path) if self._database else ('', '')       # it may be elsewhere
-        for place in {self.paths.state, folder}:
-            for name in os.listdir(place) if os.path.isdir(place) else ():
+        own = os.path.split(self._database.path) if self._database else None        # which may be elsewhere
+        for folder in {self.paths.state, own[0] if own else self.paths.state}:
+            for name in os.listdir(folder) if os.path.isdir(folder) else ():
                 base = name.removesuffix('-wal').removesuffix('-shm').removesuffix('.damaged').partition('.corrupt-')[0]
-                if place == folder and base == database or place == self.paths.state and (name in LEARNED or base.endswith('.db')):
-                    names.append(os.path.join(place, name).removeprefix(state))
+                learned = folder == self.paths.state and (name in LEARNED or base.endswith('.db'))
+                if learned or (folder, base) == own:
+                    names.append(os.path.join(folder, name).removeprefix(state))
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))

@@ -120,7 +120,7 @@ def configured(options):
 
 
 def check(path, whole):
-    """What is wrong with a file, as texts; it is only read, for to open a damaged one sets it aside. Not `whole`: what is soon found."""
+    """What is wrong with a file, as texts, or unless `whole` what is found soon. To open a damaged one would set it aside."""
     from ..runtime.sqlite import sqlite3
     from .store import VERSION
     try:
@@ -169,7 +169,7 @@ def value_of(field, text):
 
 
 def item_command(call):
-    """A command about items: `call(db, options, model, values)` returns the status, an item, or None where there is none."""
+    """A command about items: `call(db, options, model, values)` returns the status, an item, or None for no item."""
     def command(db, options, words):
         if not words:
             raise GetoptError(f'expected a model: {", ".join(db.models)}')
@@ -284,9 +284,8 @@ def shell(db, options, words):
             status = fail(error)
 
 
-COMMANDS = {'get': item_command(get), 'find': item_command(find), 'create': item_command(create), 'update': item_command(update),
-            'remove': item_command(remove), 'models': None, 'stats': stats, 'check': None, 'export': export, 'import': import_,
-            'shell': shell}
+COMMANDS = {call.__name__: item_command(call) for call in (get, find, create, update, remove)} | {
+    'models': None, 'stats': stats, 'check': None, 'export': export, 'import': import_, 'shell': shell}
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

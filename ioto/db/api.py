@@ -1,19 +1,20 @@
 """The database over HTTP, at /api/db, for users with the roles of `database.api`: REST, and changes as they happen.
 
     GET    /api/db                      the models: keys, indexes, fields
-    GET    /api/db/MODEL?…              items: {items, next}; by fields, and by limit next where index reverse fields count
+    GET    /api/db/MODEL?…              {items, next}; by fields, limit next where index reverse fields count
     POST   /api/db/MODEL                create an item: 201 and its Location, 409 where it is there
     GET    /api/db/MODEL/KEY            one item
     PUT    /api/db/MODEL/KEY            create it, or replace it as a whole
     PATCH  /api/db/MODEL/KEY?where=…    change the given fields; null removes one, names may be paths: address.zip
     DELETE /api/db/MODEL/KEY?where=…    remove it: 204
 
-KEY has the fields that make the key, with "/" between them; they may also stand in the query, /api/db/MODEL?id=7. An answer to a
-change means that it is on the disk. Errors are {error, model, field}. What is hidden, or not for management apps
-(`show: false`), is neither shown nor searched.
+KEY has the fields that make the key, with "/" between them; they may also stand in the query, /api/db/MODEL?id=7. An
+answer to a change means that it is on the disk. Errors are {error, model, field}. What is hidden, or not for management
+apps (`show: false`), is neither shown nor searched.
 
-/api/db and /api/db/MODEL asked for text/event-stream, or to upgrade to a WebSocket, send each change as {event, model, item}. Who
-is slow, or has signed out by the next one, is dropped; so are all when more than QUEUE wait: load again after each connecting.
+/api/db and /api/db/MODEL asked for text/event-stream, or to upgrade to a WebSocket, send each change as {event, model,
+item}. Who is slow, or has signed out by the next one, is dropped; so are all when more than QUEUE wait: load again after
+each connecting.
 """
 import re
 from collections import deque
@@ -47,8 +48,8 @@ class Api:
     def __init__(self, service, server):
         self.service, self.server = service, server
         self.configure(service.api)
-        process = service.schema.process
-        self.models = {name: model for name, model in service.schema.models.items() if model.enabled and process[name]['show']}
+        shown = {name for name, entry in service.schema.process.items() if entry['show']}
+        self.models = {name: model for name, model in service.schema.models.items() if model.enabled and name in shown}
         self.keys = {name: service.key_fields(model) for name, model in self.models.items()}
         self.listeners, self.queue, self.changed, self.fiber = {}, deque(), Event(), None
         server.action('/api/db', READING[:1])(self.answer)
@@ -59,7 +60,8 @@ class Api:
         known = self.server.access and self.server.access.users.roles
         for name, role in roles.items():
             if known and role not in (*known, ANYONE, NOBODY):
-                raise ServiceError(f'database.api.{name}', f"expected a role of auth.roles, '{ANYONE}' or '{NOBODY}', got {role!r}")
+                expected = f"expected a role of auth.roles, '{ANYONE}' or '{NOBODY}'"
+                raise ServiceError(f'database.api.{name}', f'{expected}, got {role!r}')
         self.roles = roles
 
     # Who may
@@ -100,12 +102,15 @@ class Api:
             model = self.models.get(name)
             if name and not model:
                 raise Missing(f'expected a model: {", ".join(self.models)}')
-            if web.method == 'GET' and ('upgrade' in web.fields or 'event-stream' in web.fields.get('accept', '')) and not key:
+            streaming = 'upgrade' in web.fields or 'event-stream' in web.fields.get('accept', '')
+            if streaming and web.method == 'GET' and not key:
                 return await self._listen(web, name, user)
             if not name:
-                return {'version': self.service.schema.version, 'models': [self._describe(*one) for one in self.models.items()]}
+                models = [self._describe(*one) for one in self.models.items()]
+                return {'version': self.service.schema.version, 'models': models}
             if key and web.method == 'POST':
-                raise HttpError(405, 'an item is created at its model, or by PUT', [('Allow', 'GET, PUT, PATCH, DELETE')])
+                allow = 'Allow', 'GET, PUT, PATCH, DELETE'
+                raise HttpError(405, 'an item is created at its model, or by PUT', [allow])
             return await getattr(self, '_' + METHODS[web.method])(web, model, key)
         except DbError as error:
             answer = _refuse(web, error)
@@ -113,7 +118,7 @@ class Api:
                 try:
                     await self.service.db.flush()
                 except DbError:
-                    pass                    # what is lost with this change is not to be told to the connection's next request
+                    pass                    # what is lost with this change is no news for the connection's next request
             return answer
 
     def _describe(self, name, model):
@@ -124,7 +129,9 @@ class Api:
     def _key(self, web, model, key):
         """{field: text} of the path or query."""
         names = self.keys[model.name]
-        values = key.split('/', len(names) - 1) if key and names else [web.vars[name] for name in names if name in web.vars]
+        values = [web.vars[name] for name in names if name in web.vars]
+        if key and names:
+            values = key.split('/', len(names) - 1)
         if len(values) != len(names) or key and not names:
             raise DbError(f'expected the whole key: {"/".join(names) or "nothing, for there is one item"}', model.name)
         return dict(zip(names, values))
@@ -164,8 +171,8 @@ class Api:
         counting, limit = _flag(asked, 'count'), asked.get('limit', str(PAGE))
         if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= LONGEST):
             raise DbError(f'expected a limit of 1 to {LONGEST}')
-        options = {'index': asked.get('index', 'primary'), 'reverse': _flag(asked, 'reverse'), 'where': self._where(web, model),
-                   'fields': () if counting else fields, 'scan': SCAN}
+        options = {'index': asked.get('index', 'primary'), 'reverse': _flag(asked, 'reverse'), 'scan': SCAN,
+                   'where': self._where(web, model), 'fields': () if counting else fields}
         items, count, left, next = [], 0, None if counting else int(limit), asked.get('next')
         while True:
             page = db.find(model.name, values, limit=left and left - len(items), next=next, **options)
@@ -270,7 +277,8 @@ class Api:
 def _visible(model, name):
     """The name of a field, if it is one that is shown."""
     if name not in model.fields or model.fields[name].hidden:
-        raise DbError(f'expected {", ".join(one for one in model.fields if not model.fields[one].hidden)}', model.name, name)
+        shown = ', '.join(one for one in model.fields if not model.fields[one].hidden)
+        raise DbError(f'expected {shown}', model.name, name)
     return name
 
 
@@ -279,7 +287,7 @@ def _flag(asked, name):
 
 
 def _refuse(web, error):
-    """The answer for an error of the database: who asks is wrong where it says what was expected; the disk otherwise."""
+    """The answer for an error of the database: the client's where it says what was expected, otherwise the disk's."""
     web.connection.server.errors += 1
     web.status = 404 if isinstance(error, Missing) else 409 if isinstance(error, Conflict) else 400
     if web.status == 400 and not error.model and not error.reason.startswith(('expected', 'where')):

@@ -1,8 +1,8 @@
 """`services.database`: a Database as its configuration wants it; and `services.demo`, which counts in it.
 
-Making a Service checks the schema and that this board has SQLite, and opens nothing; a mistake is a ServiceError that names its
-property. The file is opened at the start, before the app's; a stop forces all to the disk. Of what a reload reads only
-`database.api` takes effect, the rest at a restart.
+Making a Service checks the schema and that this board has SQLite, and opens nothing; a mistake is a ServiceError that
+names its property. The file is opened at the start, before the app's; a stop forces all to the disk. Of what a reload
+reads only `database.api` takes effect, the rest at a restart.
 """
 import os
 import re
@@ -44,7 +44,7 @@ class Service:
                                                                     ('deviceId', device.get('id'))) if value}}
         self.api = {'read': 'user', 'write': 'admin', **config.get('api', {})}
         if 'schema' not in values:
-            raise ServiceError('services.database', 'it needs a schema: the file schema.json5, or `schema` in ioto.json5')
+            raise ServiceError('services.database', 'it needs a schema: schema.json5, or `schema` in ioto.json5')
         self.schema = _load(values['schema'], resolve)
         try:
             from .database import Database
@@ -97,4 +97,5 @@ def _load(source, resolve):
             raise ServiceError(f'schema.{error.field}'.rstrip('.'), error.reason) from None
         with open(name, 'rb') as file:
             line, column = json5.locate(file.read(), field)
-        raise ServiceError('schema.blend' if own else 'schema', f'{name}:{line}:{column}: {DbError.__str__(error)}') from None
+        message = f'{name}:{line}:{column}: {DbError.__str__(error)}'
+        raise ServiceError('schema.blend' if own else 'schema', message) from None

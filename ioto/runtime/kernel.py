@@ -35,7 +35,7 @@ class Kernel:
         self.budget = BUDGET
         self.fibers = set()
         self.posted = []                    # streams with output that leaves at the end of this turn
-        self.unsaved = False                # a database commits then: nothing may leave before, for it tells of what is not there yet
+        self.unsaved = False                # whether a database commits then, before which nothing may leave
         self.time = monotonic()             # seconds, read once a poll
         self.descriptors = {}
         self.poller = Poller()
