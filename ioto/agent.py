@@ -18,7 +18,7 @@ from .runtime import units
 
 log = logging.Log('app')
 
-BUILT = ('web', 'url', 'mqtt')
+BUILT = ('database', 'web', 'mqtt', 'demo', 'url')
 ORDER = (*(name for name in SERVICES if name != 'web'), 'app', 'web')
 LEARNED = ('auth.json5', 'device.json5', 'provision.json5', 'shadow.json5', 'ioto.crt', 'ioto.key')   # and databases
 SETTINGS = {    # option: (the property that it sets, to what if not to its own value)
@@ -44,10 +44,11 @@ class Agent:
     .paths                      folders: .home .config .state .site .certs, and .resolve('@state/x')
     .web                        the web server or None; it has addresses after the app's start
     .mqtt                       the MQTT client (ioto.mqtt.Client) from the app's start on, or None
+    .db                         the database (ioto.db.Database), likewise
     .services .started          names of those enabled; time.monotonic() of the start
     """
 
-    web = mqtt = None
+    web = mqtt = db = _api = None
 
     def __init__(self, config='config/', start=None, stop=None, **options):
         for name in options:
@@ -71,6 +72,9 @@ class Agent:
         if self._app and not os.path.isfile(self._app):
             message = f'there is no file {self._app}'
             raise ConfigError(message, '--app') if options['app'] else settings.error('app', message)
+        self._database = self._make_database(settings) if 'database' in self.services else None
+        if 'demo' in self.services and (not self._database or 'Store' not in self._database.schema.models):
+            raise settings.error('services.demo', 'it needs services.database, and the model Store in its schema')
         self.forgotten = self._reset() if options['reset'] else ()      # before the web server reads its users
         if 'url' in self.services:
             self._client = self._make_client()
@@ -83,6 +87,10 @@ class Agent:
         self._mqtt = self._make_mqtt(settings) if 'mqtt' in self.services else None
         if self._mqtt and self.web:
             self.web.action('/api/mqtt', ['GET'])(self._mqtt_status)
+        if self._database and self.web:
+            from .db.api import Api
+            with settings:
+                self._api = Api(self._database, self.web)
 
     def _make_client(self):
         """The client that `url` of the configuration describes."""
@@ -213,9 +221,9 @@ class Agent:
         return 0 if await self.close() else 1
 
     def reload(self):
-        """Reopen the log file, read the configuration of web and mqtt again; a mistake there is logged and changes nothing."""
+        """Reopen the log file, read what web, mqtt and database are configured as; a mistake is logged and changes nothing."""
         logging.reopen()
-        if not self.web and not self.mqtt:
+        if not self.web and not self.mqtt and not self.db:
             return
         if self.web and self.web.journal:
             self.web.journal.reopen()
@@ -224,9 +232,12 @@ class Agent:
             if len(self.settings.layers) > len(settings.layers):        # perhaps just being replaced
                 raise ConfigError('a file that was read at the start is missing', None, self.source)
             mqtt = self.mqtt and self._make_mqtt(settings)
+            database = self.db and self._make_database(settings)
             with settings:
                 if self.web:
                     self.web.reload(settings.values['web'])
+                if self._api:
+                    self._api.configure(database.api)
         except ConfigError as error:
             log.error(f'Configuration not reloaded: {error}')
         else:
@@ -234,7 +245,9 @@ class Agent:
             if mqtt:
                 self.config['mqtt'] = settings.values['mqtt']
                 runtime.spawn(self._mqtt.reload(mqtt), 'mqtt reload')
-            log.info('Configuration reloaded')
+            later = self._database.differs(database) if database else ()
+            hint = f"; a restart is needed for the database's {', '.join(later)}" if later else ''
+            log.info('Configuration reloaded' + hint)
 
     @staticmethod
     def _make_mqtt(settings):
@@ -246,10 +259,23 @@ class Agent:
         with settings:
             return Service(values.get('mqtt', {}), values.get('device', {}).get('id'), settings.paths.resolve)
 
+    def _make_database(self, settings):
+        try:
+            from .db.service import Service
+        except ImportError as error:
+            raise settings.error('services.database', f'this service is not part of this version: {error}') from None
+        with settings:
+            return Service(settings.values, settings.paths.resolve, not self.options['nosave'])
+
     def _reset(self):
-        names = os.listdir(self.paths.state) if os.path.isdir(self.paths.state) else ()
-        names = [name for name in names
-                 if name in LEARNED or name.endswith(('.db', '.db-wal', '.db-shm')) or '.db.corrupt-' in name]
+        names, state = [], os.path.join(self.paths.state, '')
+        own = os.path.split(self._database.path) if self._database else None        # which may be elsewhere
+        for folder in {self.paths.state, own[0] if own else self.paths.state}:
+            for name in os.listdir(folder) if os.path.isdir(folder) else ():
+                base = name.removesuffix('-wal').removesuffix('-shm').removesuffix('.damaged').partition('.corrupt-')[0]
+                learned = folder == self.paths.state and (name in LEARNED or base.endswith('.db'))
+                if learned or (folder, base) == own:
+                    names.append(os.path.join(folder, name).removeprefix(state))
         for name in names:
             try:
                 os.unlink(os.path.join(self.paths.state, name))
@@ -290,9 +316,28 @@ class Agent:
         await self._mqtt.stop()
 
     async def _mqtt_status(self, web):
-        from .web.access import require_administrator
-        await require_administrator(web)
+        from .web.access import require_role
+        await require_role(web)
         return self._mqtt.status()
+
+    async def _start_database(self):
+        from .db import DbError
+        try:
+            self._database.start()
+        except DbError as error:
+            raise StartError(f'database: {error}') from None
+        self.db = self._database.db
+        log.info(f'Database {self._database.path} has {self.db.size[0] / 1024:.0f} KB')
+
+    async def _stop_database(self):
+        await self.db.close()
+
+    async def _start_demo(self):
+        self._counting = runtime.spawn(self._database.count(self.config.get('demo', {}).get('period', 30.0)), 'demo')
+
+    async def _stop_demo(self):
+        self._counting.cancel()
+        await self._counting.join()
 
     async def _start_app(self):
         path = self._app

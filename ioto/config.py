@@ -94,11 +94,12 @@ MQTT = {
     'will': {'topic': 'word', 'payload': 'any', 'qos': 'qos', 'retain': 'flag'},
     'requests': {'topic': 'word', 'answer': 'word'},
 }
+DATABASE = {'path': 'word', 'flush': 'span', 'limit': 'room', 'api': {'read': 'word', 'write': 'word'}}
 LOG = {'types': 'types', 'sources': 'text', 'format': 'format', 'path': 'text', 'size': 'size', 'backups': 'count'}
 OVERLAYS = {'conditional': {'profile': {'*': {'*': 'any'}}}, 'profiles': {'*': {'*': 'any'}}}
 TOP = dict.fromkeys(('api', 'aws', 'metrics', *SERVICES), {'*': 'any'}) | {
     'auth': AUTH, 'app': 'text', 'profile': 'text', 'account': 'text', 'cloud': 'text', 'log': LOG,
-    'web': WEB, 'url': URL, 'mqtt': MQTT, 'schema': 'any',
+    'web': WEB, 'url': URL, 'mqtt': MQTT, 'schema': 'any', 'database': DATABASE, 'demo': {'period': 'span'},
     'services': dict.fromkeys(SERVICES, 'flag') | {'serialize': 'serialize'},
     'directories': dict.fromkeys(('state', 'site', 'certs'), 'text'),
     'device': {'*': 'any'} | dict.fromkeys('id name product model version description'.split(), 'text'),

@@ -4,18 +4,25 @@
     Nothing is built from HTML text, so no value of the device can become markup, and the page runs under
     "Content-Security-Policy: default-src 'self'". When the device does not answer, the last figures stay, dimmed, with the
     time of the last answer, and asking goes on.
+
+    Who has signed in sees the items of the database's model Store, which the device tells of each change.
 */
 'use strict';
 
 const PERIOD = 2000;        // milliseconds between an answer and the next question
 const PATIENCE = 5000;      // milliseconds to wait for an answer
 const SAMPLES = 60;         // points of the request chart, one each PERIOD
+const ROWS = 100;           // items of Store that are shown
 
 const rates = [];
 let last = null;            // the last answer
 let answered = 0;           // when it came (performance.now)
 let timer = 0;
 let asking = false;
+let source = null;          // of the changes of Store
+let follower = null;        // the user for whom it was opened
+const items = new Map();    // those of Store, by key
+let early = null;           // changes that came while they were loaded
 
 const element = id => document.getElementById(id);
 
@@ -130,8 +137,71 @@ function render(report, now) {
         show('sign', user ? `Sign out ${user}` : setup ? 'Set up' : 'Sign in');
         sign.href = user ? logout : login;
     }
+    const stored = !document.hidden && (agent.services || []).includes('database');
+    follow(stored && report.auth && report.auth.user || null);
     show('version', agent.version || '');
     show('updated', `Device time ${new Date(report.time * 1000).toLocaleString()}`);
+}
+
+function follow(user) {
+    if (user === follower) return;          // also where this user was refused: asking again would not help
+    follower = user;
+    source?.close();
+    element('store').hidden = true;
+    if (!user) return;
+    source = new EventSource('/api/db/Store');
+    source.onopen = load;
+    source.onmessage = message => {
+        const change = JSON.parse(message.data);
+        if (early) {
+            early.push(change);
+        } else {
+            apply(change);
+            table();
+        }
+    };
+    source.onerror = event => {
+        if (event.target === source && source.readyState === EventSource.CLOSED) element('store').hidden = true;
+    };
+}
+
+async function load() {
+    const from = source;
+    early = [];
+    try {
+        const response = await fetch(`/api/db/Store?limit=${ROWS}`, {cache: 'no-store'});
+        const found = await response.json();
+        if (!response.ok || from !== source) return;
+        items.clear();
+        found.items.forEach(item => items.set(item.key, item));
+        early.forEach(apply);
+        element('store-note').textContent = found.next ? `The first ${ROWS} items.` : '';
+        table();
+        element('store').hidden = false;
+    } catch (error) {                       // it is loaded when the source opens again
+    } finally {
+        if (from === source) early = null;
+    }
+}
+
+function apply({event, item}) {
+    if (event === 'remove' || event === 'expire') {
+        items.delete(item.key);
+    } else if (items.has(item.key) || items.size < ROWS) {
+        items.set(item.key, item);
+    }
+}
+
+function table() {
+    element('items').replaceChildren(...[...items.keys()].sort().map(key => {
+        const {value, updated} = items.get(key);
+        const row = document.createElement('tr');
+        for (const text of [key, typeof value === 'string' ? value : JSON.stringify(value),
+                            updated ? new Date(updated).toLocaleTimeString() : '']) {
+            row.insertCell().textContent = text;
+        }
+        return row;
+    }));
 }
 
 function connected(yes, why) {
@@ -180,6 +250,7 @@ async function ask() {
 document.addEventListener('visibilitychange', () => {
     if (document.hidden) {
         clearTimeout(timer);
+        follow(null);
     } else {
         ask();
     }

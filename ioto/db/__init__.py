@@ -6,7 +6,7 @@ schema checks a schema and turns values into items and keys, where turns express
 SQL or fibers. store keeps items in tables of SQLite; database is what an app calls, watchers whom it tells.
 """
 
-LATER = {'Database': 'database', 'Page': 'database', 'DbError': 'errors', 'SchemaError': 'errors', 'load': 'schema'}
+LATER = {'Database': 'database', 'Page': 'database', 'DbError': 'errors', 'Conflict': 'errors', 'SchemaError': 'errors', 'load': 'schema'}
 
 
 def __getattr__(name):

@@ -19,7 +19,7 @@ from time import time
 from .. import json5
 from ..runtime.fiber import local
 from ..runtime.log import Log
-from .errors import DbError
+from .errors import Conflict, DbError
 from .fields import Prefix
 from .schema import Schema, load
 from .store import Store
@@ -173,17 +173,18 @@ class Database:
         return json5.get(self.get(model, values, hidden=True) or {}, field)
 
     def find(self, model, values=None, *, limit=None, next=None, index='primary', reverse=False, where=None,
-             substitutions=None, hidden=False, fields=None):
+             substitutions=None, hidden=False, fields=None, scan=None):
         """Return a Page of the items that have these values, in the order of their keys.
 
         limit       of items in the page
         next        that of the page before: goes on after it, also where items have come and gone since
         where       an expression, see where.py; `substitutions` are its values for @{name}
+        scan        of items that are looked at for the page, where few may be wanted of many
         """
         model, items, last = self._model(model), [], None
         shape, rows = self._search(model, values or {}, index, reverse, where, substitutions, next)
-        for keys, item in rows:
-            if limit is not None and len(items) >= limit:
+        for seen, (keys, item) in enumerate(rows):
+            if limit is not None and len(items) >= limit or seen == scan:
                 break
             last = keys
             if item is not None:
@@ -303,12 +304,12 @@ class Database:
     @staticmethod
     def _expect(model, old, exists, if_, substitutions):
         if exists is not None and exists != (old is not None):
-            raise DbError('expected an item with this key: there is none' if exists else
-                          'expected no item with this key: there is one', model.name)
+            raise Conflict('expected an item with this key: there is none' if exists else
+                           'expected no item with this key: there is one', model.name)
         if if_:
             from .where import compile
             if not compile(if_, substitutions)(old or {}):
-                raise DbError(f'expected an item that meets {if_}', model.name)
+                raise Conflict(f'expected an item that meets {if_}', model.name)
 
     def _put(self, model, hash, sort, item, old, event=None, send=True):
         """Store an item that has passed its model, or remove `old` where it is None; tell who watches."""
@@ -322,12 +323,12 @@ class Database:
                 if row[0] == 'uniques' and row not in gone:
                     for holder in self._store.run(at, 'holder', *row[1][:2]):
                         if not self._expire_key(at, *holder):
-                            raise DbError('expected a value that no other item has', name, row[1][0][len(name) + 1:])
+                            raise Conflict('expected a value that no other item has', name, row[1][0][len(name) + 1:])
         if send and model.sync in ('up', 'both'):
             note = name, 'upsert' if item else 'remove'
         change = at, hash, sort, item and json5.to_json(item), old is None, links, gone, note
         if not self._store.change(*change) and not (self._expire_key(at, hash, sort) and self._store.change(*change)):
-            raise DbError('expected no item with this key: there is one', name)
+            raise Conflict('expected no item with this key: there is one', name)
         if item and model.ttl and item.get(model.ttl) is not None:
             self._arm(item[model.ttl])
         self._watchers.note(event, model, item, old)

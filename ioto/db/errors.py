@@ -18,6 +18,10 @@ class DbError(Exception):
         return self
 
 
+class Conflict(DbError):
+    """What is stored forbids a change: a key or unique value that is there, or is not, or a condition that is not met."""
+
+
 class SchemaError(DbError, ValueError):
     """A schema that cannot be used: `.field` is the path in it, such as models.User.email.type; `.file`."""
     file = ''

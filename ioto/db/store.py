@@ -197,6 +197,7 @@ class Store:
             self.opened, self.count = True, 0
             if local.kernel is not None:
                 self._post(local.kernel)
+                local.kernel.unsaved = True
         if self.posted and not self.depth:
             self.count += 1
             self.writers.add(local.kernel.current)

@@ -35,6 +35,7 @@ class Kernel:
         self.budget = BUDGET
         self.fibers = set()
         self.posted = []                    # streams with output that leaves at the end of this turn
+        self.unsaved = False                # whether a database commits then, before which nothing may leave
         self.time = monotonic()             # seconds, read once a poll
         self.descriptors = {}
         self.poller = Poller()
@@ -202,7 +203,7 @@ class Kernel:
         fiber.throw_in(error)
 
     def _send_posted(self):
-        posted, self.posted = self.posted, []
+        posted, self.posted, self.unsaved = self.posted, [], False
         for stream in posted:
             stream.send_posted()
 

@@ -10,6 +10,7 @@ import socket
 from collections import deque
 from time import monotonic
 
+from .fiber import suspend
 from .poller import Waitable
 from .sync import Lock
 
@@ -172,7 +173,7 @@ class Stream(Waitable):
 
         `write` without the cost of a coroutine, for who sends one small answer after another. Raises OSError.
         """
-        if self.queued is None:
+        if self.queued is None and not self.kernel.unsaved:
             n = self.transmit(data)
             self.sent += n
             if n == len(data):
@@ -224,6 +225,9 @@ class Stream(Waitable):
     async def drain(self):
         """Wait until all that was posted is with the kernel. Raises OSError when the connection broke."""
         if self.queued is not None:
+            if self.kernel.unsaved:
+                self.kernel.wake(self.kernel.current)
+                await suspend()                     # to the end of the turn
             async with self.lock:
                 await self._send_queued()
 

@@ -232,13 +232,17 @@ def is_json(web):
 
 async def variables(web):
     """The variables that were posted, as a form or JSON, by a page of this server. Raises HttpError 403 for another's."""
-    fields = web.fields
-    site, origin = fields.get('sec-fetch-site'), fields.get('origin')
+    refuse_foreign(web)
+    found = await (web.json() if is_json(web) else web.form())
+    return found if isinstance(found, dict) else {}
+
+
+def refuse_foreign(web):
+    """Raise HttpError 403 for what a page of another site sent."""
+    site, origin = web.fields.get('sec-fetch-site'), web.fields.get('origin')
     own = site in ('same-origin', 'none') if site else not origin or origin.partition('://')[2].lower() == web.authority.lower()
     if not own:
         raise HttpError(403, 'this came from a page of another site')
-    found = await (web.json() if is_json(web) else web.form())
-    return found if isinstance(found, dict) else {}
 
 
 def schemes(words, where):
@@ -282,13 +286,14 @@ async def identify(web, schemes):
     return web._user or 'Form' in schemes and web.user
 
 
-async def require_administrator(web):
-    """Let only users with the role of the first administrator pass, whatever the routes. Raises HttpError 401, 403."""
+async def require_role(web, role=None):
+    """Return the user, if it has this role or that of the first administrator, whatever the routes. Raises HttpError 401, 403."""
     access = web.connection.server.access
     user = access and await identify(web, web.route.schemes or access.schemes)
-    if not user or not user.has_role(access.role):
-        raise refusal(web, 'the role of administrators', user)
+    if not user or not (user.has_role(access.role) or user.has_role(role)):
+        raise refusal(web, f'the role {role!r}' if role else 'the role of administrators', user)
     web.set_header('Cache-Control', 'private, no-cache')
+    return user
 
 
 def refusal(web, what, user):

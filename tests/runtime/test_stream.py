@@ -334,3 +334,30 @@ def test_what_is_no_bytes_fails_at_the_next_write_and_hurts_nobody_else():
         with pytest.raises(TypeError):
             await a.write(b'x')
     with_pair(main)
+
+
+@pytest.mark.parametrize('how', ['write', 'offer and close', 'post and drain'])
+def test_nothing_leaves_before_what_is_committed_at_the_end_of_the_turn(how):
+    """A peer that has an answer may rely on what it says, even when the process is killed right after it."""
+    class Commit:
+        def send_posted(self):
+            with pytest.raises(BlockingIOError):
+                peer.recv(1)
+            committed.append(True)
+
+    async def main(a, b):
+        nonlocal peer
+        peer, kernel = b.sock, a.kernel
+        kernel.posted.insert(0, Commit())
+        kernel.unsaved = True
+        if how == 'write':
+            await a.write(b'told')
+        elif how == 'offer and close':
+            assert not a.offer(b'told')
+            await a.close()
+        else:
+            a.post(b'told')
+            await a.drain()
+        assert committed and not kernel.unsaved and await b.read() == b'told'
+    committed, peer = [], None
+    with_pair(main)

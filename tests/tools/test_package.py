@@ -205,7 +205,8 @@ def test_the_web_profile_has_all_that_it_reaches_but_tls_and_clients():
     missing = {(path, needed) for path in kept for needed in imported(path) - kept}
     # the agent tells who asks for the clients that they are not here
     assert {needed for _, needed in missing} <= {
-        'ioto/runtime/tls.py', 'ioto/url/__init__.py', 'ioto/url/client.py', 'ioto/mqtt/service.py'}, missing
+        'ioto/runtime/tls.py', 'ioto/url/__init__.py', 'ioto/url/client.py', 'ioto/mqtt/service.py', 'ioto/db/__init__.py',
+        'ioto/db/errors.py', 'ioto/db/service.py', 'ioto/db/api.py'}, missing
 
 
 # What the web profile has to serve, each on a board that lacks all but python3-light.
