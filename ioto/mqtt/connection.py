@@ -98,8 +98,7 @@ class Connection:
         for data in again:
             stream.post(data)
         if self.store is not None:
-            self.store.commit()
-            client.commits.sync()
+            client.commits.soon()
         inbox.wait_for_subscriptions(present)
         later = stream.kernel.call_later
         self.timers = [later(ORPHAN_TIME, inbox.wait_for_subscriptions, False)]
@@ -134,7 +133,7 @@ class Connection:
         try:
             while True:
                 done = self._take(packets)
-                if self.store is not None and not self.store.commit(wait=False):
+                if self.store is not None and not self.store.commit():
                     await self.store.settle()
                 self._answer_all(done)
                 if decoder.fault is not None:
@@ -223,9 +222,13 @@ class Connection:
     def answer(self):
         """Post what the session has to say."""
         output = self.session.output
-        if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
-            self.stream.post(bytes(output))
-            output.clear()
+        if not output or self.closing:              # DISCONNECT is the last packet (§3.14.4)
+            return
+        if self.store is not None and self.store.identifiers:
+            self.client.commits.soon()              # what PUBREC says is committed first
+            return
+        self.stream.post(bytes(output))
+        output.clear()
 
     # Keep-alive and the end
 

@@ -202,9 +202,9 @@ class Kernel:
         fiber.throw_in(error)
 
     def _send_posted(self):
-        posted, self.posted = self.posted, []
-        for stream in posted:
+        for stream in self.posted:          # which may grow meanwhile
             stream.send_posted()
+        self.posted.clear()
 
     # Descriptors
 
