@@ -196,8 +196,6 @@ class Connection:
     def _answer_all(self, done):
         """Send what a read made necessary."""
         self.taking = False
-        if self.store is not None:
-            self.client.commits.sync()
         if done:
             self.client.acknowledged(done)
         self.answer()
@@ -222,13 +220,14 @@ class Connection:
     def answer(self):
         """Post what the session has to say."""
         output = self.session.output
-        if not output or self.closing:              # DISCONNECT is the last packet (§3.14.4)
-            return
-        if self.store is not None and self.store.identifiers:
-            self.client.commits.soon()              # what PUBREC says is committed first
-            return
-        self.stream.post(bytes(output))
-        output.clear()
+        if self.store is not None:
+            self.client.commits.sync()
+            if self.store.identifiers:              # what PUBREC says is committed first
+                self.client.commits.soon()
+                return
+        if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
+            self.stream.post(bytes(output))
+            output.clear()
 
     # Keep-alive and the end
 

@@ -22,9 +22,9 @@ where), for the store may then be as it was up to `sync` seconds ago, but never 
     PUBREL                  release, disk    PUBLISH would be sent again, of a message that the broker has passed on
     (PUBACK, PUBCOMP came)  nothing          PUBLISH of QoS 1, or PUBREL, is sent again; both are allowed
     PUBACK                  handler          (nothing is stored)
-    PUBREC                  receive, commit  (only while it has not reached the broker either does the message come again)
+    PUBREC                  receive, commit  the message comes again, if PUBREC was lost too; so it is forced to the disk at once
     PUBCOMP                 complete, disk   another message could come with the identifier, and be taken for a repetition
-    (CONNACK: no session)   nothing          as before; so what it clears is forced to the disk at once
+    (CONNACK: no session)   nothing          as for PUBCOMP; so what it clears is forced to the disk at once
 """
 
 from collections import deque
@@ -79,6 +79,7 @@ class Session:
         self.size = 0               # bytes of what is in line and flying
         self.zeros = 0              # QoS 0 messages in line
         self.change, self.durable = 0, 0 if store else float('inf')
+        self.urgent = 0             # the change that is to be on the disk soon, though nothing waits for it
         self.waiting = {}           # PUBREL or PUBCOMP packet that waits for the disk: for which change
         self.output = bytearray()   # packets to send
         self.held = deque()         # Messages whose acknowledgement has not been made, in the order of arrival
@@ -211,8 +212,8 @@ class Session:
             del self.waiting[data]
 
     def unsafe(self):
-        """Whether something waits to be sent until it is on the disk."""
-        return bool(self.waiting or self.line and self.line[0].qos == 2 and self.line[0].change > self.durable)
+        """Whether something waits to be sent until it is on the disk, or is urgent."""
+        return bool(self.waiting or self.urgent > self.durable or self.line and self.line[0].qos == 2 and self.line[0].change > self.durable)
 
     def resume(self, present):
         """A connection was made, with the broker having a session of ours or not. Returns the packets to be sent again."""
@@ -233,8 +234,7 @@ class Session:
                 self.received.clear()
                 if self.store:
                     self.store.clear_received()
-                    self.change += 1
-                    self._say_durably(b'')
+                    self.change = self.urgent = self.change + 1
         return again
 
     # In
@@ -269,6 +269,7 @@ class Session:
                 self.received.add(message.identifier)
                 if self.store:
                     self.store.receive(message.identifier)
+                    self.change = self.urgent = self.change + 1
         message.state = DONE if handled else FAILED
         if message.connection == self.connection:
             self._flush()
