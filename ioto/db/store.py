@@ -205,7 +205,7 @@ class Store:
     def _post(self, kernel):
         if not self.posted:
             self.posted = True
-            kernel.posted.insert(0, self)
+            kernel.posted.appendleft(self)
 
     def commit(self):
         """Commit what is open. Raises DbError where that fails: what was open is undone."""

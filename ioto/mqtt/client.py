@@ -148,17 +148,17 @@ class Client:
         receipt = Receipt(self, data, qos, identifier)
         session.add(receipt, retain, topic, payload)
         if stream is not None:
-            if len(session.flying) < session.inflight:
+            if self.commits is None and len(session.flying) < session.inflight:
                 self.send()
         elif self.demand is not None:
             self.wanted.set()
         if self.commits is not None:
             try:
-                await self.commits.turn_end()
+                await self.commits.soon().wait()
             except OSError:
-                if not receipt.posted:
+                if receipt.order in self.store.messages:        # no other commit has taken it meanwhile
                     session.withdraw(receipt)
-                raise
+                    raise
         mine = kernel()
         mine.budget -= 1
         if mine.budget < 0:
@@ -196,6 +196,8 @@ class Client:
                 message.posted = True
                 if message.answer is not None or not message.qos:
                     message.finish(not message.qos)
+        if self.commits is not None:
+            self.commits.sync()
 
     def acknowledged(self, count):
         """So many messages are done with: others may leave, and come; these in bunches while enough are in line, which costs less.
@@ -234,7 +236,7 @@ class Client:
         try:
             self.session.settle(message, handled)
         except OSError as error:
-            log.error(f'{message!r} stays unacknowledged, for the store cannot be written: {error}')
+            log.error(f'{message!r} is not acknowledged, for the store cannot be written: {error}')
         if self.connection is not None and not self.connection.taking:
             self.connection.answer()
 

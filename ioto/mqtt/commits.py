@@ -1,7 +1,8 @@
 """When a session's changes go into its store, and when what waits for the disk may leave.
 
-What is published in one turn of the scheduler shares a commit at its end: `send_posted` is called then, as it is for streams. A fiber
-waits for the disk where a QoS 2 PUBLISH or a PUBREL has to; several waits share one.
+What is published in one turn of the scheduler shares a commit at its end: `send_posted` is called then, as it is for streams, and
+what was committed leaves. While the WAL is being cut a fiber commits later, so that the loop does not wait. Another one waits for
+the disk where a packet of QoS 2 has to (see session.py); several waits share one.
 """
 
 from ..runtime.fiber import kernel
@@ -12,42 +13,40 @@ log = Log('mqtt')
 
 
 class Commits:
-    """`go_on()` is called when something that waited for the disk may leave."""
+    """`go_on()` is called when something that waited for a commit, or for the disk, may leave."""
 
     def __init__(self, session, go_on):
         self.session, self.store, self.go_on = session, session.store, go_on
         self.turn = None            # the Answer of this turn's commit
         self.syncing = False
 
-    async def turn_end(self):
-        """Wait for the commit at the end of this turn. Raises StoreError."""
-        turn = self.turn
-        if turn is None:
-            turn = self.turn = Answer()
+    def soon(self):
+        """Commit at the end of this turn. Returns the Answer, which may raise StoreError."""
+        if self.turn is None:
+            self.turn = Answer()
             kernel().posted.append(self)
-        await turn.wait()
+        return self.turn
 
     def send_posted(self):
         """Commit what this turn has brought."""
         turn, self.turn = self.turn, None
+        self._commit(turn)
+
+    def _commit(self, turn):
         try:
-            if not self.store.commit(wait=False):
-                kernel().spawn(self._later(turn), 'mqtt store')
-                return
+            done = self.store.commit()
         except OSError as error:
             turn.finish(error=error)
             return
-        turn.finish()
-        self.sync()
+        if done:
+            turn.finish()
+            self.go_on()
+        else:
+            kernel().spawn(self._later(turn), 'mqtt store')
 
     async def _later(self, turn):
-        try:
-            await self.store.settle()
-        except OSError as error:
-            turn.finish(error=error)
-        else:
-            turn.finish()
-            self.sync()
+        await self.store.file.free.wait()
+        self._commit(turn)
 
     def sync(self):
         """Have a fiber see to it that what waits for the disk does not wait in vain."""

@@ -98,8 +98,7 @@ class Connection:
         for data in again:
             stream.post(data)
         if self.store is not None:
-            self.store.commit()
-            client.commits.sync()
+            client.commits.soon()
         inbox.wait_for_subscriptions(present)
         later = stream.kernel.call_later
         self.timers = [later(ORPHAN_TIME, inbox.wait_for_subscriptions, False)]
@@ -134,7 +133,7 @@ class Connection:
         try:
             while True:
                 done = self._take(packets)
-                if self.store is not None and not self.store.commit(wait=False):
+                if self.store is not None and not self.store.commit():
                     await self.store.settle()
                 self._answer_all(done)
                 if decoder.fault is not None:
@@ -197,8 +196,6 @@ class Connection:
     def _answer_all(self, done):
         """Send what a read made necessary."""
         self.taking = False
-        if self.store is not None:
-            self.client.commits.sync()
         if done:
             self.client.acknowledged(done)
         self.answer()
@@ -223,6 +220,11 @@ class Connection:
     def answer(self):
         """Post what the session has to say."""
         output = self.session.output
+        if self.store is not None:
+            self.client.commits.sync()
+            if self.store.identifiers:              # what PUBREC says is committed first
+                self.client.commits.soon()
+                return
         if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
             self.stream.post(bytes(output))
             output.clear()

@@ -12,8 +12,19 @@ order PUBLISH with DUP of what was sent, and PUBREL, never PUBLISH, of what was 
 In: `arrived` says whether a message is to be handled, `settle` that it was. PUBACK and PUBREC are made in the order of arrival,
 so one that is still being handled holds up those behind it. A QoS 2 identifier is remembered from `settle` to PUBREL.
 
-`output` has the packets that this makes, for the client to send. With a store all changes are in it before they show; a QoS 2
-PUBLISH, and PUBREL, leave only when what they say is on the disk: `change` counts what was stored, `durable` says up to where.
+`output` has the packets that this makes, for the client to send. With a store no packet leaves before what it says is committed,
+which a SIGKILL does not undo. Some wait until a power cut does not either (`change` counts what was stored, `durable` says up to
+where), for the store may then be as it was up to `sync` seconds ago, but never has a later change without an earlier one:
+
+    leaves                  waits for        for else, after a power cut,
+    PUBLISH, QoS 1          put, committed   (it may be forgotten: who publishes waits for 'ack' to know better)
+    PUBLISH, QoS 2          put, on disk     another message could take the identifier, and the broker drop it as a repetition
+    PUBREL                  release, disk    PUBLISH would be sent again, of a message that the broker has passed on
+    (PUBACK, PUBCOMP came)  nothing          PUBLISH of QoS 1, or PUBREL, is sent again; both are allowed
+    PUBACK                  handler          (nothing is stored)
+    PUBREC                  receive, commit  the message comes again, if PUBREC was lost too; so it is forced to the disk at once
+    PUBCOMP                 complete, disk   another message could come with the identifier, and be taken for a repetition
+    (CONNACK: no session)   nothing          as for PUBCOMP; so what it clears is forced to the disk at once
 """
 
 from collections import deque
@@ -68,7 +79,8 @@ class Session:
         self.size = 0               # bytes of what is in line and flying
         self.zeros = 0              # QoS 0 messages in line
         self.change, self.durable = 0, 0 if store else float('inf')
-        self.releases = deque()     # (change, identifier) of PUBREL packets that wait for the disk
+        self.urgent = 0             # the change that is to be on the disk soon, though nothing waits for it
+        self.waiting = {}           # PUBREL or PUBCOMP packet that waits for the disk: for which change
         self.output = bytearray()   # packets to send
         self.held = deque()         # Messages whose acknowledgement has not been made, in the order of arrival
         self.pending = {}           # identifier: QoS 2 Message that is being handled
@@ -128,8 +140,11 @@ class Session:
     def leaving(self):
         """Take out of the line what may be sent, and return it."""
         line, flying, found = self.line, self.flying, []
+        staged = self.store.messages if self.store else None
         while line:
             message = line[0]
+            if staged and message.order in staged:
+                break
             if message.qos:
                 if len(flying) >= self.inflight or message.qos == 2 and message.change > self.durable:
                     break
@@ -175,44 +190,51 @@ class Session:
             if self.store:
                 self.store.release(message.order)
                 self.change += 1
-                self.releases.append((self.change, identifier))
-            else:
-                self.output += acknowledgement(PUBREL, identifier)
+            self._say_durably(acknowledgement(PUBREL, identifier))
         elif head == PUBREC and message.qos == 2:
-            if not any(waiting == identifier for _, waiting in self.releases):
-                self.output += acknowledgement(PUBREL, identifier)
+            self._say_durably(acknowledgement(PUBREL, identifier))
         else:
             self.unexpected += 1
         return None
 
+    def _say_durably(self, data):
+        """Send a packet when all changes are on the disk."""
+        if self.change <= self.durable:
+            self.output += data
+        else:
+            self.waiting.setdefault(data, self.change)
+
     def stored(self, change):
         """All changes up to this one are on the disk."""
         self.durable = change
-        while self.releases and self.releases[0][0] <= change:
-            self.output += acknowledgement(PUBREL, self.releases.popleft()[1])
+        for data in [data for data, at in self.waiting.items() if at <= change]:
+            self.output += data
+            del self.waiting[data]
 
     def unsafe(self):
-        """Whether something waits to be sent until it is on the disk."""
-        return bool(self.releases or self.line and self.line[0].qos == 2 and self.line[0].change > self.durable)
+        """Whether something waits to be sent until it is on the disk, or is urgent."""
+        return bool(self.waiting or self.urgent > self.durable or self.line and self.line[0].qos == 2 and self.line[0].change > self.durable)
 
     def resume(self, present):
         """A connection was made, with the broker having a session of ours or not. Returns the packets to be sent again."""
         self.connection += 1
         self.output.clear()
         self.held.clear()
+        self.waiting = {data: at for data, at in self.waiting.items() if data[:1] == HEADS[PUBREL]}
+        again = []
+        for identifier, message in self.flying.items():
+            if message.packet:
+                message.packet = HEADS[message.packet[0] | DUP] + message.packet[1:]
+                again.append(message.packet)
+            elif (data := acknowledgement(PUBREL, identifier)) not in self.waiting:
+                again.append(data)
         if not present:
             self.pending.clear()
             if self.received:
                 self.received.clear()
                 if self.store:
                     self.store.clear_received()
-        again, waiting = [], {identifier for _, identifier in self.releases}
-        for identifier, message in self.flying.items():
-            if message.packet:
-                message.packet = HEADS[message.packet[0] | DUP] + message.packet[1:]
-                again.append(message.packet)
-            elif identifier not in waiting:
-                again.append(acknowledgement(PUBREL, identifier))
+                    self.change = self.urgent = self.change + 1
         return again
 
     # In
@@ -246,17 +268,13 @@ class Session:
             if handled:
                 self.received.add(message.identifier)
                 if self.store:
-                    try:
-                        self.store.receive(message.identifier)
-                        self.store.commit()
-                    except OSError:
-                        self.received.discard(message.identifier)
-                        message.state = FAILED
-                        self._flush()
-                        raise
+                    self.store.receive(message.identifier)
+                    self.change = self.urgent = self.change + 1
         message.state = DONE if handled else FAILED
         if message.connection == self.connection:
             self._flush()
+        if self.store and handled and message.qos == 2:
+            self.store.commit()
 
     def _flush(self):
         held = self.held
@@ -272,4 +290,5 @@ class Session:
             self.received.discard(identifier)
             if self.store:
                 self.store.complete(identifier)
-        self.output += acknowledgement(PUBCOMP, identifier)
+                self.change += 1
+        self._say_durably(acknowledgement(PUBCOMP, identifier))

@@ -90,15 +90,15 @@ class Store:
         self.identifiers.clear()
         self.emptied = True
 
-    def commit(self, wait=True):
+    def commit(self):
         """Write all that is staged, safe from a SIGKILL, in one transaction. Returns whether that is done.
 
-        While the WAL is being cut it waits, or without `wait` does nothing: `settle` follows. Raises StoreError, such as
+        While the WAL is being cut it does nothing, for the loop would wait: `settle` follows. Raises StoreError, such as
         for a full disk; then all is still staged, and `forget` takes a message back.
         """
         if not (self.messages or self.forgotten or self.released or self.identifiers or self.emptied):
             return True
-        if not wait and self.file.held:
+        if self.file.held:
             return False
         with self.file as connection:
             if self.emptied:
@@ -117,14 +117,13 @@ class Store:
         return True
 
     async def settle(self):
-        """Commit, when the WAL has been cut. Raises StoreError."""
-        await self.file.free.wait()
-        self.commit()
+        """Commit, once the WAL has been cut. Raises StoreError."""
+        while not self.commit():
+            await self.file.free.wait()
 
     async def durable(self):
         """Return when all that was staged before this call is on the disk. Raises StoreError."""
-        if not self.commit(wait=False):
-            await self.settle()
+        await self.settle()
         await self.file.durable()
 
     async def close(self):

@@ -34,7 +34,7 @@ class Kernel:
         self.current = None
         self.budget = BUDGET
         self.fibers = set()
-        self.posted = []                    # streams with output that leaves at the end of this turn
+        self.posted = deque()               # streams with output that leaves at the end of this turn, stores to commit before it
         self.unsaved = False                # whether a database commits then, before which nothing may leave
         self.time = monotonic()             # seconds, read once a poll
         self.descriptors = {}
@@ -203,9 +203,10 @@ class Kernel:
         fiber.throw_in(error)
 
     def _send_posted(self):
-        posted, self.posted, self.unsaved = self.posted, [], False
-        for stream in posted:
-            stream.send_posted()
+        posted = self.posted
+        while posted:                       # which may grow meanwhile
+            posted.popleft().send_posted()
+        self.unsaved = False
 
     # Descriptors
 

@@ -110,6 +110,8 @@ class File:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+        else:
+            os.fdatasync(self.wal)              # a process that was killed may not have come to it
         self.connection.execute('PRAGMA synchronous=OFF')
 
     def _connect(self, setup, version, page_size):

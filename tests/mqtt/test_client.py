@@ -992,7 +992,7 @@ def test_publishes_of_one_turn_share_a_commit(broker, tmp_path):
         mq = client('shared', clean=False, store=tmp_path / 'mqtt.db')
         commits = []
         commit = mq.store.commit
-        mq.store.commit = lambda wait=True: commits.append(1) or commit(wait)
+        mq.store.commit = lambda: commits.append(1) or commit()
         async with runtime.TaskGroup() as group:
             for n in range(100):
                 group.spawn(mq.publish('shared', str(n), 1))
@@ -1006,7 +1006,7 @@ def test_what_cannot_be_stored_is_refused(tmp_path):
         mq = client('refused', clean=False, store=tmp_path / 'mqtt.db')
         commit = mq.store.commit
 
-        def full(wait=True):
+        def full():
             raise mqtt.store.StoreError('no room')
         mq.store.commit = full
         with pytest.raises(OSError, match='no room'):
@@ -1019,6 +1019,90 @@ def test_what_cannot_be_stored_is_refused(tmp_path):
         assert [message.packet[-1:] for message in mq.session.flying.values()] == [b'y']
         await mq.close()
     go(main)
+
+
+def test_what_cannot_be_stored_does_not_leave(broker, tmp_path):
+    """Neither a message whose `publish` raises, nor PUBREC of one that was handled; which is not handled again."""
+    async def main():
+        with Proxy(broker.port) as proxy:
+            mq, got = client('full', clean=False, store=tmp_path / 'mqtt.db'), []
+            await mq.connect(HERE, proxy.port)
+            await mq.subscribe('full/in', lambda message: got.append(message.payload), 2)
+            commit = mq.store.commit
+
+            def full():
+                if mq.store.messages or mq.store.identifiers:
+                    raise mqtt.store.StoreError('no room')
+                return commit()
+            mq.store.commit = full
+            for qos in (1, 2):
+                with pytest.raises(OSError, match='no room'):
+                    await mq.publish('full/out', b'x', qos)
+            assert len(mq.session) == 0 and not mq.session.used and not mq.store.messages
+            async with client('full-peer') as peer:
+                await peer.connect(HERE, broker.port)
+                await peer.publish('full/in', b'y', 2, wait='ack')
+            await until(lambda: mq.stats['reconnects'] > 1)
+            assert got == [b'y'] and not proxy.seen('PUBREC', UP) and not proxy.seen('PUBLISH', UP)
+            mq.store.commit = commit
+            await seen(proxy, 'PUBCOMP', UP)
+            assert got == [b'y']
+            await mq.publish('full/out', b'z', 2, wait='ack')
+            assert [each.payload for each in proxy.seen('PUBLISH', UP)] == [b'z']
+            await mq.close()
+    go(main)
+    clean(broker, 'full')
+
+
+@pytest.mark.parametrize('patient', [False, True])
+def test_while_the_wal_is_cut_nothing_leaves_and_the_loop_goes_on(broker, tmp_path, patient):
+    async def main():
+        with Proxy(broker.port) as proxy:
+            mq, got = client('cut', clean=False, store=tmp_path / 'mqtt.db'), []
+
+            async def handler(message):
+                got.append(message.payload)
+            await mq.connect(HERE, proxy.port)
+            await mq.subscribe('cut/in', handler if patient else lambda message: got.append(message.payload), 2)
+            await mq.store.durable()
+            file = mq.store.file
+            file.free.clear()
+            file.copier.execute('BEGIN IMMEDIATE')                  # who commits waits for ten seconds
+            began = time.monotonic()
+            proxy.cut()
+            await until(lambda: mq.stats['reconnects'])
+            async with client('cut-peer') as peer:
+                await peer.connect(HERE, broker.port)
+                await peer.publish('cut/in', b'y', 2, wait='ack')
+                await until(lambda: got)
+                publishing = [runtime.spawn(mq.publish('cut/out', b'x', qos)) for qos in (1, 2)]
+                await runtime.sleep(0.05)
+            assert time.monotonic() - began < 5
+            assert not proxy.seen('PUBREC', UP) and not proxy.seen('PUBLISH', UP)
+            assert not any(fiber.done for fiber in publishing)
+            file.copier.execute('ROLLBACK')
+            file.free.set()
+            for fiber in publishing:
+                await (await fiber.join()).wait()
+            await seen(proxy, 'PUBCOMP', UP)
+            assert got == [b'y'] and len(proxy.seen('PUBLISH', UP)) == 2
+            await mq.close()
+    go(main)
+    clean(broker, 'cut')
+
+
+def test_qos_2_behind_qos_0_waits_for_the_disk_and_no_longer(broker, tmp_path):
+    async def main():
+        mq = client('behind', clean=False, store=tmp_path / 'mqtt.db')
+        await mq.connect(HERE, broker.port)
+        mq.throttle(0.05)
+        for qos in (0, 2):
+            receipt = await mq.publish('behind', b'', qos)
+        async with runtime.timeout(5):
+            await receipt.wait()
+        await mq.close()
+    go(main)
+    clean(broker, 'behind')
 
 
 # Odds and ends

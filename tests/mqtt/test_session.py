@@ -39,7 +39,9 @@ def receive(session, qos, identifier, text='x', dup=False):
 
 
 class Journal:
-    """A store in memory that notes what it is told."""
+    """A store in memory that notes what it is told, and has always just committed."""
+
+    messages = ()
 
     def __init__(self, entries=(), received=()):
         self.entries, self.received, self.log = list(entries), set(received), []
@@ -293,21 +295,63 @@ def test_a_received_qos_2_identifier_is_stored_before_it_is_acknowledged():
     assert store.taken() == []
     session.settle(message)
     assert store.taken() == [('receive', 9), ('commit',)]
+    assert output(session) == [(PUBREC, 9)]
     session.released(9)
     assert store.taken() == [('complete', 9)]
+
+
+def test_pubcomp_leaves_when_it_is_on_the_disk_that_the_identifier_is_free():
+    """Else a power cut could bring it back, and a message that the broker then sends with it be taken for a repetition."""
+    session = Session(store=Journal())
     session.settle(receive(session, 2, 9)[0])
+    assert output(session) == [(PUBREC, 9)]
+    session.released(9)
+    session.released(9)
+    assert output(session) == [] and session.unsafe()
+    session.resume(True)
+    session.stored(session.change - 1)
+    assert not session.unsafe() and output(session) == []       # what was not said waits for the broker to ask again
+    session.released(9)
+    assert output(session) == [] and session.unsafe()           # though it is free, the disk may not know yet
+    session.stored(session.change)
+    assert output(session) == [(PUBCOMP, 9)] and not session.unsafe()
+    session.released(9)
+    assert output(session) == [(PUBCOMP, 9)]
+
+
+def test_identifiers_of_a_session_that_is_gone_are_cleared_on_the_disk_at_once():
+    store = Journal()
+    session = Session(store=store)
     session.resume(False)
-    assert store.taken()[-1] == ('clear_received',)
+    assert store.taken() == [] and not session.unsafe()
+    session.settle(receive(session, 2, 9)[0])
+    assert session.unsafe()
+    session.stored(session.change)
+    session.resume(False)
+    assert store.taken()[-1] == ('clear_received',) and session.unsafe()
+    assert receive(session, 2, 9)[1] is True
 
 
-def test_what_cannot_be_stored_is_not_acknowledged():
+def test_a_message_that_was_handled_is_not_handled_again_because_it_cannot_be_stored():
     store = Journal()
     store.commit = lambda: (_ for _ in ()).throw(OSError('no room'))
     session = Session(store=store)
     message, _ = receive(session, 2, 9)
     with pytest.raises(OSError):
         session.settle(message)
-    assert output(session) == [] and receive(session, 2, 9)[1] is True
+    session.resume(True)
+    assert output(session) == [] and receive(session, 2, 9)[1] is False
+
+
+def test_what_is_not_committed_does_not_leave():
+    store = Journal()
+    store.messages = {2: 'staged'}
+    session = Session(store=store)
+    for text in 'abc':
+        add(session, text, 1)
+    assert sent(session.leaving()) == [(0x32, 1, 'a')]
+    store.messages = {}
+    assert sent(session.leaving()) == [(0x32, 2, 'b'), (0x32, 3, 'c')]
 
 
 def test_a_restart_goes_on_where_the_session_was():

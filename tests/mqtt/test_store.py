@@ -36,8 +36,7 @@ async def main():
         order += 1
         await runtime.sleep(0)
 async def done(store, what, order):
-    if not store.commit(wait=False):
-        await store.settle()
+    await store.settle()
     os.write(1, b'%s %d\\n' % (what, order))
 runtime.run(main)
 '''
@@ -256,16 +255,18 @@ def test_nothing_is_written_without_a_change_or_for_what_came_and_went(path, for
     run(main)
 
 
-def test_while_the_wal_is_cut_who_can_wait_does(path):
+def test_nothing_is_committed_while_the_wal_is_cut_and_the_loop_does_not_wait(path):
     async def main():
         store = Store(path, 'device')
         store.file.free.clear()
         put(store, 1)
-        assert store.commit(wait=False) is False
+        store.file.copier.execute('BEGIN IMMEDIATE')
+        assert store.commit() is False
         waiting = [runtime.spawn(store.settle()), runtime.spawn(store.durable())]
         put(store, 2)
         await runtime.sleep(0.05)
         assert store.messages and not any(fiber.done for fiber in waiting)
+        store.file.copier.execute('ROLLBACK')
         store.file.free.set()
         for fiber in waiting:
             await fiber.join()
@@ -273,21 +274,6 @@ def test_while_the_wal_is_cut_who_can_wait_does(path):
         await store.close()
     run(main)
     assert session(path)[0] == [entry(1), entry(2)]
-
-
-def test_who_cannot_wait_commits_when_the_cut_has_ended(path):
-    async def main():
-        store = Store(path, 'device')
-        store.file.free.clear()
-        store.file.copier.execute('BEGIN IMMEDIATE')
-        runtime.spawn(runtime.to_thread(lambda: (time.sleep(0.2), store.file.copier.execute('ROLLBACK'))))
-        await runtime.sleep(0.05)
-        put(store, 1)
-        assert store.commit() is True and not store.messages
-        store.file.free.set()
-        await store.close()
-    run(main)
-    assert session(path)[0] == [entry(1)]
 
 
 def test_durable_forces_what_was_staged(path, forced):

@@ -109,6 +109,15 @@ def test_a_sigkill_loses_nothing_that_was_committed(tmp_path, seed, limit):
         first = len(found)
 
 
+def test_what_a_killed_process_left_in_the_wal_is_forced_when_it_is_opened(tmp_path, monkeypatch):
+    path, forced = tmp_path / 'x.db', []
+    written_until_killed(path, 1 << 30)
+    monkeypatch.setattr(sqlite.os, 'fdatasync', lambda descriptor: forced.append(os.fstat(descriptor).st_ino))
+    file = File(path, setup)
+    assert forced == [os.stat(f'{path}-wal').st_ino]
+    file.shut()
+
+
 def test_a_torn_wal_leaves_a_prefix_with_all_that_durable_said(tmp_path, seed):
     """What a power cut may do: end the WAL anywhere after what was forced, or leave any bytes there."""
     path, copy = tmp_path / 'x.db', tmp_path / 'copy' / 'x.db'
