@@ -1,5 +1,6 @@
 """The client against mosquitto, and against a broker that says what a test wants it to say."""
 
+import itertools
 import os
 import time
 
@@ -277,7 +278,8 @@ def test_will(broker):
     lambda mq: mq.publish('a/+', b''), lambda mq: mq.publish('', b''), lambda mq: mq.publish('a\0', b''), lambda mq: mq.publish('\ud800'),
     lambda mq: mq.publish('x' * 65536), lambda mq: mq.publish('a', b'', 3), lambda mq: mq.publish('a', b'', 1, wait='perhaps'),
     lambda mq: mq.subscribe('a#'), lambda mq: mq.subscribe(''), lambda mq: mq.subscribe('a', qos=3),
-    lambda mq: mq.connect('127.0.0.1', 1, will={'topic': 'w/#'}), lambda mq: mq.connect('127.0.0.1', 1, password='x')])
+    lambda mq: mq.connect('127.0.0.1', 1, will={'topic': 'w/#'}),
+    lambda mq: mq.connect('127.0.0.1', 1, will={'topic': 'w', 'qos': 3}), lambda mq: mq.connect('127.0.0.1', 1, password='x')])
 def test_what_the_standard_forbids_raises_at_the_call(call):
     async def main():
         mq = client()
@@ -288,7 +290,7 @@ def test_what_the_standard_forbids_raises_at_the_call(call):
 
 
 @pytest.mark.parametrize('options', [
-    {'clean': False}, {'keepalive': -1}, {'keepalive': 65536}, {'client_id': 'x', 'schedule': 'sometimes'}])
+    {'clean': False}, {'keepalive': -1}, {'keepalive': 65536}, {'inflight': 0}, {'queue': 0}, {'bound': 0}, {'client_id': 'x', 'schedule': 'sometimes'}])
 def test_clients_that_cannot_be(options):
     with pytest.raises(ValueError):
         Client(**options)
@@ -918,7 +920,294 @@ def test_what_cannot_be_stored_is_refused(tmp_path):
     go(main)
 
 
+# What handlers and others may do, and when they are interrupted
+
+def test_a_handler_may_use_the_client(broker):
+    """Subscribe, unsubscribe, request, publish and wait: the answers are read meanwhile."""
+    async def main():
+        async with client('uses', bound=1) as mq, client('helper') as helper:
+            await mq.connect(HERE, broker.port)
+            await helper.connect(HERE, broker.port)
+            got = []
+
+            def serve(message):
+                return helper.publish(message.topic.replace('/service/', '/device/'), message.payload, 1)
+            await helper.subscribe('ioto/service/uses/#', serve, 1)
+
+            async def handler(message):
+                other = await mq.subscribe(f'uses/other/{message.payload.decode()}', print, 1)
+                await mq.publish('uses/out', b'', 2, wait='ack')
+                got.append(await mq.request('echo', message.payload))
+                await other.unsubscribe()
+            await mq.subscribe('uses/in', handler, 1)
+            for n in range(10):
+                await helper.publish('uses/in', str(n), 1)
+            await until(lambda: len(got) == 10)
+            assert got == [b'%d' % n for n in range(10)]
+            await until(lambda: len(mq.inbox.subscriptions) == 2)
+    go(main)
+
+
+def test_requests_at_the_same_time_get_each_its_answer(broker):
+    async def main():
+        async with client('askers') as mq, client('answers') as service:
+            await mq.connect(HERE, broker.port)
+            await service.connect(HERE, broker.port)
+            waiting = []
+
+            async def serve(message):
+                waiting.append(message)
+                while len(waiting) == 10:                   # all, backwards
+                    last = waiting.pop()
+                    while last:
+                        await service.publish(last.topic.replace('/service/', '/device/'), last.payload, 1)
+                        last = waiting and waiting.pop()
+            await service.subscribe('ioto/service/askers/#', serve, 1)
+            fibers = [runtime.spawn(mq.request(f't{n % 2}', str(n))) for n in range(10)]
+            assert [await fiber.join() for fiber in fibers] == [b'%d' % n for n in range(10)]
+            assert len(mq.inbox.subscriptions) == 2 and not mq.requests and not mq.asking
+    go(main)
+
+
+def test_a_handler_may_disconnect(broker):
+    async def main():
+        mq, ended = client('leaver'), []
+
+        async def handler(message):
+            await mq.disconnect()
+            ended.append(mq.state)
+        await mq.connect(HERE, broker.port)
+        await mq.subscribe('leaver', handler)
+        began = time.monotonic()
+        await mq.publish('leaver', b'')
+        await until(lambda: ended)
+        assert ended == ['disconnected'] and time.monotonic() - began < 2
+    go(main)
+
+
+@pytest.mark.parametrize('handled', [True, False], ids=['handler', 'iteration'])
+def test_after_unsubscribe_nothing_is_handled_any_more(handled):
+    """What waits then is acknowledged, for nobody wants it."""
+    async def main(broker):
+        mq, got = client(), []
+
+        async def handler(message):
+            got.append(message.payload)
+            await runtime.sleep(0.05)
+        subscription = mq.subscribe('a', handler if handled else None, 1)
+        await mq.connect(HERE, broker.port)
+        await until(lambda: mq.inbox.count == 3)
+        if not handled:
+            got.append((await subscription.__anext__()).payload)
+        await runtime.sleep(0.01)
+        await subscription.unsubscribe()
+        if not handled:
+            with pytest.raises(StopAsyncIteration):
+                await subscription.__anext__()
+        await until(lambda: not mq.inbox.count)
+        await mq.disconnect()
+        assert got == [b'1']
+    data = b''.join(publish('a', str(n).encode(), 1, n) for n in range(1, 4))
+    broker = hostile(main, ['CONNECT', connack(), 'SUBSCRIBE', reply('SUBACK', 1, 1) + data,
+                            *(['UNSUBSCRIBE', reply('UNSUBACK', 2), *['PUBACK'] * 3] if handled else
+                              [*['PUBACK'] * 3, 'UNSUBSCRIBE', reply('UNSUBACK', 2)]), 'DISCONNECT', HOLD])
+    assert [each.identifier for each in broker.received[0] if each.type == 'PUBACK'] == [1, 2, 3]
+
+
+def test_an_iteration_that_is_interrupted_loses_nothing(broker):
+    async def main():
+        async with client('patience') as mq:
+            await mq.connect(HERE, broker.port)
+            subscription = await mq.subscribe('patience', qos=1)
+            found = []
+
+            async def consume():
+                while True:
+                    found.append(int((await subscription.__anext__()).payload))
+            for n in range(200):
+                await mq.publish('patience', str(n), 1)
+            for turns in itertools.cycle(range(5)):
+                if len(found) == 200:
+                    break
+                fiber = runtime.spawn(consume())
+                for _ in range(turns):
+                    await runtime.sleep(0)
+                fiber.cancel()
+                await fiber.join()
+                await runtime.sleep(0.001)
+            assert found == list(range(200))
+    go(main)
+
+
+@pytest.mark.parametrize('what', ['connect', 'publish', 'room', 'receipt', 'subscribe', 'unsubscribe', 'request', 'next', 'disconnect'])
+def test_everything_that_waits_can_be_cancelled(what):
+    """And leaves nothing behind; the client works afterwards."""
+    async def main(broker):
+        mq = client(queue=3)
+        if what != 'connect':
+            await mq.connect(HERE, broker.port)
+        calls = {'connect': lambda: mq.connect(HERE, broker.port), 'publish': lambda: mq.publish('a', b'', 1, wait='ack'),
+                 'subscribe': lambda: mq.subscribe('a', print), 'request': lambda: mq.request('a'),
+                 'disconnect': lambda: mq.disconnect(30), 'room': lambda: mq.publish('a', b'', 1)}
+        if what in ('receipt', 'disconnect'):
+            receipt = await mq.publish('a', b'', 1)
+            calls['receipt'] = receipt.wait
+        elif what == 'room':
+            for _ in range(3):
+                await mq.publish('a', b'', 1)
+        elif what in ('unsubscribe', 'next'):
+            subscription = mq.subscribe('a')
+            calls.update(unsubscribe=subscription.unsubscribe, next=subscription.__anext__)
+        with pytest.raises(TimeoutError):
+            async with runtime.timeout(0.1):
+                await calls[what]()
+        assert not mq.asking and not mq.requests and not mq.space and not mq.inbox.moved._line
+        if what == 'disconnect':
+            await until(lambda: mq.fiber is None)
+        else:
+            await mq.disconnect(0)
+        assert mq.state == 'disconnected' and mq.connection is None
+        mq.session.line.clear()
+        mq.session.flying.clear()
+        assert await mq.connect(HERE, broker.port) is False
+        await mq.disconnect()
+    first = ['CONNECT', HOLD] if what == 'connect' else ['CONNECT', connack(), HOLD]
+    hostile(main, first, ['CONNECT', connack(), HOLD])
+
+
 # Odds and ends
+
+def test_subscriptions_come_back_also_when_they_were_lost_on_the_way():
+    """The broker made a session, and the connection was lost before it had the subscriptions."""
+    async def main(broker):
+        mq = client(clean=False)
+        subscription = mq.subscribe('a', print, 1)
+        await mq.connect(HERE, broker.port)
+        await until(lambda: broker.connections == 3 and subscription.granted == 1)
+        await mq.disconnect()
+    good = ['SUBSCRIBE', reply('SUBACK', 1, 1)]
+    hostile(main, ['CONNECT', connack(), *good, 0.05, CLOSE], ['CONNECT', connack(), 0.05, CLOSE],
+            ['CONNECT', connack(True), 'SUBSCRIBE', lambda connection: reply('SUBACK', connection.last.identifier, 1), HOLD])
+
+
+def test_the_answer_to_an_earlier_subscription_is_none_to_a_later_one():
+    async def main(broker):
+        mq = client()
+        await mq.connect(HERE, broker.port)
+        first = mq.subscribe('a', print)
+        runtime.spawn(first.unsubscribe())
+        await runtime.sleep(0.01)
+        second = mq.subscribe('a', print, 1)
+        await until(lambda: mq.connection and len(mq.connection.asked) == 1)
+        assert second.granted is None
+        await mq.publish('go', b'')
+        await second
+        assert second.granted == 1
+        await mq.disconnect()
+    hostile(main, ['CONNECT', connack(), 'SUBSCRIBE', 'UNSUBSCRIBE', 'SUBSCRIBE', reply('SUBACK', 1, 0) + reply('UNSUBACK', 2), 'PUBLISH',
+                   reply('SUBACK', 3, 1), HOLD])
+
+
+def test_many_filters_are_left_in_packets_of_few():
+    """After a time without connection, with a session that has them."""
+    async def main(broker):
+        mq = client(clean=False)
+        subscriptions = [mq.subscribe(f'a/{n}', print) for n in range(20)]
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+        await mq.connect(HERE, broker.port)
+        await until(lambda: len(broker.received[0]) == 4)
+        await mq.disconnect()
+    broker = hostile(main, ['CONNECT', connack(True), *['UNSUBSCRIBE'] * 3, HOLD])
+    assert [each.body.count(b'a/') for each in broker.received[0][1:4]] == [8, 8, 4]
+
+
+def test_masters_within_masters(broker):
+    async def main():
+        with Proxy(broker.port) as proxy:
+            async with client() as mq:
+                await mq.connect(HERE, proxy.port)
+                got = []
+                outer = await mq.subscribe('mm/#', got.append, 1, master=True)
+                inner = await mq.subscribe('mm/a/#', got.append, 1, master=True)
+                twin = await mq.subscribe('mm/a/#', got.append, 1, master=True)
+                leaf = await mq.subscribe('mm/a/b', got.append, 1)
+                assert len(proxy.seen('SUBSCRIBE', UP)) == 1
+                await outer.unsubscribe()
+                await seen(proxy, 'SUBSCRIBE', UP, 2)           # of inner, which serves the others
+                await mq.publish('mm/a/b', b'', 1, wait='ack')
+                await until(lambda: len(got) == 3)
+                await inner.unsubscribe()
+                await twin.unsubscribe()
+                await leaf
+                await mq.publish('mm/a/b', b'', 1, wait='ack')
+                await until(lambda: len(got) == 4)
+                assert [each.body[4:] for each in proxy.seen('SUBSCRIBE', UP)][1:] == [b'mm/a/#\1', b'mm/a/#\1', b'mm/a/b\1']
+                assert not mq.inbox.masters
+    go(main)
+
+
+def test_pings_do_not_keep_a_connection_on_demand(hasty):
+    async def main(broker):
+        mq = client(keepalive=20, demand=0.2)
+        await mq.connect(HERE, broker.port)
+        await mq.publish('a', b'')
+        await until(lambda: mq.state == 'waiting')
+        assert mq.error is None
+        await mq.disconnect()
+
+    def answer(connection):
+        while (found := connection.next()).type != 'DISCONNECT':
+            connection.send(packet('PINGRESP') if found.type == 'PINGREQ' else b'')
+    broker = hostile(main, ['CONNECT', connack(), answer, HOLD])
+    assert 'PINGREQ' in [each.type for each in broker.received[0]]
+
+
+def test_pingreq_is_sent_while_reading_stops_and_goes_on(hasty):
+    """A slow handler makes the client pause again and again."""
+    async def main(broker):
+        mq = client(keepalive=40, bound=2)
+
+        async def handler(message):
+            await runtime.sleep(0.002)
+        mq.subscribe('a', handler)
+        await mq.connect(HERE, broker.port)
+        await until(lambda: [each.type for each in broker.received[0]].count('PINGREQ') >= 3)
+        await mq.disconnect(0)
+    hostile(main, ['CONNECT', connack(), 'SUBSCRIBE', reply('SUBACK', 1, 0),
+                   lambda connection: [connection.send(publish('a', bytes(4000))) for _ in range(2500)] and b'', HOLD])
+
+
+def test_a_throttle_that_closes_holds_while_there_is_no_connection():
+    async def main(broker):
+        mq = client()
+        fiber = runtime.spawn(mq.connect(HERE, broker.port, retry=True))
+        await until(lambda: mq.state == 'waiting' and broker.connections)
+        mq.throttle(0.5, close=True)
+        began, before = time.monotonic(), broker.connections
+        await fiber.join()
+        assert time.monotonic() - began >= 0.5 and broker.connections <= before + 2
+        await mq.disconnect()
+    hostile(main, [CLOSE], ['CONNECT', connack(), HOLD])
+
+
+def test_a_window_ends_while_connected(monkeypatch):
+    monkeypatch.setattr('ioto.runtime.cron.until_end', lambda spec: 0.1)
+
+    async def main(broker):
+        mq = client(schedule='anytime')
+        assert await mq.connect(HERE, broker.port) is False
+        receipt = await mq.publish('a', b'x', 1)
+        monkeypatch.setattr('ioto.runtime.cron.until', lambda spec: 0.3)
+        await until(lambda: mq.state == 'waiting')
+        assert mq.error is None and not receipt.done
+        monkeypatch.setattr('ioto.runtime.cron.until', lambda spec: 0)
+        await receipt.wait()
+        await mq.disconnect()
+    hostile(main, ['CONNECT', connack(), 'PUBLISH', 'DISCONNECT', HOLD],
+            ['CONNECT', connack(), 'PUBLISH', reply('PUBACK', 1), HOLD])
+
+
 
 def test_disconnect_is_the_last_packet():
     async def main(broker):
@@ -974,33 +1263,6 @@ def test_an_orphan_of_a_lost_connection_is_not_taken_for_handled():
         await mq.disconnect()
     hostile(main, ['CONNECT', connack(True), publish('a', b'x', 2, 7), 0.1, CLOSE],
             ['CONNECT', connack(True), publish('a', b'x', 2, 7, dup=True), HOLD])
-
-
-def test_failed_reconnections_back_off_with_full_jitter(monkeypatch):
-    """The n-th wait is a random part of first * 2**n, at most the longest."""
-    waits = []
-
-    async def sleep(seconds):
-        waits.append(seconds)
-    monkeypatch.setattr('ioto.mqtt.client.sleep', sleep)
-    monkeypatch.setattr('ioto.mqtt.client.os.urandom', lambda size: b'\x80' + bytes(size - 1))
-
-    async def main(broker):
-        mq = client(backoff=(1, 20))
-        await mq.connect(HERE, broker.port, retry=True)
-        await mq.disconnect()
-    hostile(main, *[[CLOSE]] * 6, ['CONNECT', connack(), HOLD])
-    assert waits == [1, 2, 4, 8, 10, 10]
-
-
-def test_a_loss_after_a_good_connection_starts_the_back_off_anew():
-    async def main(broker):
-        mq = client(backoff=(0.01, 100))
-        mq.subscribe('a', print)
-        await mq.connect(HERE, broker.port)
-        await until(lambda: broker.connections >= 8)
-        await mq.disconnect(0)
-    hostile(main, ['CONNECT', connack(), 'SUBSCRIBE', reply('SUBACK', 1, 0), CLOSE])
 
 
 def test_a_url_says_where_and_who():
