@@ -31,6 +31,9 @@ class Subscription:
     gave, None before that; `.error`: the MqttError where it refused.
     """
 
+    __slots__ = ('client', 'filter', 'handler', 'qos', 'master', 'cover', 'granted', 'error', 'answer', 'active', 'queue', 'current',
+                 'working', 'arrived')
+
     def __init__(self, client, filter, handler, qos, master):
         self.client, self.filter, self.handler, self.qos, self.master = client, filter, handler, qos, master
         self.cover = None           # the master subscription that has its messages come
@@ -40,7 +43,7 @@ class Subscription:
         self.queue = deque()        # (message, coroutine or None)
         self.current = None         # message that an iteration has given out
         self.working = None         # the fiber that awaits the handler's coroutines
-        self.arrived = Line()
+        self.arrived = Line() if handler is None else None
 
     def __await__(self):
         return self._answered().__await__()
@@ -87,8 +90,8 @@ class Subscription:
                 if coro is not None:
                     coro.close()
                 self.client.inbox.handled(message)
-            while self.arrived.serve():
-                pass
+            while self.arrived:
+                self.arrived.serve()
             self.answer.finish(self, MqttError(f'the subscription to {self.filter!r} has ended'))
             await self.client.unsubscribed(self)
 

@@ -3,6 +3,8 @@
 import itertools
 import os
 import select
+import subprocess
+import sys
 import time
 
 import pytest
@@ -359,6 +361,48 @@ def test_messages_wait_for_who_was_away(broker):
         await mq.disconnect()
     go(main)
     clean(broker, 'away')
+
+
+# What it costs
+
+COST = '''
+import sys
+from ioto import runtime
+
+def status(name):
+    return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(name))
+async def main():
+    await runtime.sleep(0.01)
+    before = status('VmRSS')
+    from ioto import mqtt
+    mq = mqtt.Client('cost')
+    await mq.connect('127.0.0.1', int(sys.argv[1]))
+    await mq.subscribe('cost/#', print)
+    await mq.publish('cost', b'x' * 64, 1, wait='ack')
+    client = status('VmRSS')
+    await runtime.sleep(0.1)
+    woken = status('voluntary_ctxt_switches')
+    await runtime.sleep(2)
+    woken = status('voluntary_ctxt_switches') - woken
+    loaded = {'ssl', 'sqlite3', 'ioto.http', 'ioto.websocket'} & set(sys.modules)
+    idle = status('VmRSS')
+    for n in range(5000):
+        mq.subscribe(f'cost/{n}/+/value', print)
+    await mq.publish('cost', b'x' * 64, 1, wait='ack')
+    print(client - before, woken, (status('VmRSS') - idle) * 1024 // 5000, loaded, file=sys.stderr)
+    await mq.disconnect()
+runtime.log.configure(types='!all')
+runtime.run(main)
+'''
+
+
+def test_what_a_client_costs(broker):
+    """At most 2.5 MB over the runtime, no wake-ups while nothing happens, about 2 KB for a filter."""
+    command = [sys.executable, '-c', COST, str(broker.port)]
+    subprocess.run(command, capture_output=True, timeout=60)           # compiles
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60).stderr.split('\n')[0]
+    memory, woken, each, loaded = found.split(' ', 3)
+    assert int(memory) <= 2560 and int(woken) <= 2 and int(each) <= 2500 and loaded == 'set()', found
 
 
 # Losses
