@@ -1,8 +1,8 @@
 """Client: a session with a broker over connections that come and go.
 
 `connect` starts a fiber that connects, has the Connection read to its end, and connects again, with full jitter: after n failures in a
-row it waits a random part of backoff[0] * 2**n seconds, at most backoff[1]. `publish` posts to the stream itself, so what is published
-in one turn leaves in one send; it queues what may not leave yet.
+row it waits a random part of backoff[0] * 2**n seconds, at most backoff[1]; a connection that was lost within STABLE seconds is a failure,
+too. `publish` posts to the stream itself, so what is published in one turn leaves in one send; it queues what may not leave yet.
 """
 
 import os
@@ -28,6 +28,7 @@ KNOWN = 1024            # topics remembered in their encoded form,
 KNOWN_SIZE = 256        # each of up to this many bytes
 LONGEST_QUEUE = 60000   # messages, which leaves identifiers for the rest
 QUEUE_BYTES = 16 << 20
+STABLE = 10.0           # seconds after which a connection that is lost was no failure
 NAP = 60.0              # seconds between looks at the clock, which may be set
 WAITS = ('none', 'sent', 'ack')
 
@@ -60,6 +61,8 @@ class Client:
             raise ValueError('a session that is kept needs a client_id')
         if not 0 <= keepalive <= 65535:
             raise ValueError(f'keepalive: expected 0 to 65535 seconds, got {keepalive!r}')
+        if min(inflight, queue, queue_bytes, max_packet, bound) < 1:
+            raise ValueError('inflight, queue, queue_bytes, max_packet and bound: expected numbers from 1 up')
         if schedule is not None:
             from ..runtime.cron import parse
             parse(schedule)
@@ -253,21 +256,23 @@ class Client:
         if qos not in (0, 1, 2):
             raise ValueError(f'expected qos 0, 1 or 2, got {qos!r}')
         subscription = Subscription(self, filter, handler, qos, master)
-        inbox = self.inbox
-        subscription.cover = next((each for each in inbox.masters if covers(each.filter, filter)), None)
-        if subscription.cover is None:
-            self._announce(subscription)
+        self._announce(subscription)
         if master:
-            inbox.masters.append(subscription)
-        inbox.add(subscription)
+            self.inbox.masters.append(subscription)
+        self.inbox.add(subscription)
         return subscription
 
     def _announce(self, subscription):
-        """The broker is to know of it."""
-        self.inbox.filters.setdefault(subscription.filter, []).append(subscription)
-        self.gone.discard(subscription.filter)
+        """The broker is to know of it, unless a master serves it."""
+        filter = subscription.filter
+        subscription.cover = next((each for each in self.inbox.masters if each.cover is None and each is not subscription
+                                   and covers(each.filter, filter)), None)
+        if subscription.cover is not None:
+            return
+        self.inbox.filters.setdefault(filter, []).append(subscription)
+        self.gone.discard(filter)
         if self.connection is not None:
-            self.connection.ask([subscription.filter])
+            self.connection.ask([filter])
         else:
             self.wanted.set()
 
@@ -275,16 +280,15 @@ class Client:
         """A subscription has ended; the last of its filter ends it at the broker."""
         inbox, filter = self.inbox, subscription.filter
         inbox.remove(subscription)
+        if subscription.master:
+            inbox.masters.remove(subscription)
         if subscription.cover is not None:
             return
         left = inbox.filters[filter]
         left.remove(subscription)
-        if subscription.master:
-            inbox.masters.remove(subscription)
-            for other in inbox.everyone():
-                if other.cover is subscription:
-                    other.cover = None
-                    self._announce(other)
+        for other in inbox.everyone() if subscription.master else ():
+            if other.cover is subscription:
+                self._announce(other)
         if not left:
             del inbox.filters[filter]
             if self.connection is None:
@@ -369,26 +373,24 @@ class Client:
         try:
             while not self.ending:
                 await self._permitted()
-                received, error = 0, None
+                began, error = float('inf'), None
                 try:
                     self.state = 'connecting'
                     found, present, packets = await connection.connect(self, where, hello, timeout)
-                    try:
-                        self._connected(found, present)
-                        if first is not None:
-                            first.finish(present)
-                            first = None
-                        await found.run(packets)
-                    finally:
-                        received = found.received
+                    began = monotonic()
+                    self._connected(found, present)
+                    if first is not None:
+                        first.finish(present)
+                        first = None
+                    await found.run(packets)
                 except Exception as caught:
                     error = caught
                 self._disconnected(error)
-                if error is None:
+                if error is None or self.ending:
                     continue
                 if first is not None and (not retry or getattr(error, 'code', None)):
                     return first.finish(error=error)
-                failures = 0 if received else failures + 1
+                failures = 0 if monotonic() - began >= STABLE else failures + 1
                 self.state = 'waiting'
                 await sleep(min(high, low * 2 ** min(failures, 30)) * int.from_bytes(os.urandom(4), 'big') / 2 ** 32)
         finally:
@@ -439,7 +441,7 @@ class Client:
 
         Messages that are not acknowledged by then stay in the session; who waits for them gets MqttError.
         """
-        fiber, session, moved = self.fiber, self.session, self.inbox.moved
+        fiber, session, moved, me = self.fiber, self.session, self.inbox.moved, kernel().current
         if fiber is None:
             return
         self.ending = True
@@ -448,15 +450,16 @@ class Client:
             subscription.acknowledge()
         try:
             async with time_limit(timeout):
-                while self.open is not None and (len(session) or any(each.working for each in everyone)):
+                while self.open is not None and (len(session) or any(each.working not in (None, me) for each in everyone)):
                     moved.clear()
                     await moved.wait()
         except TimeoutError:
             pass
-        if self.connection is not None:
-            self.connection.leave()
-            await self.connection.stream.close()
-        fiber.cancel()
+        finally:
+            if self.connection is not None:
+                self.connection.leave()
+            else:
+                fiber.cancel()
         await fiber.join()
         error = MqttError('the client was disconnected')
         for subscription in self.inbox.everyone():
@@ -467,9 +470,11 @@ class Client:
 
     async def close(self):
         """Disconnect, and close the store. The client cannot be used any more."""
-        await self.disconnect()
-        if self.store is not None:
-            await self.store.close()
+        try:
+            await self.disconnect()
+        finally:
+            if self.store is not None:
+                await self.store.close()
 
     async def __aenter__(self):
         return self
@@ -482,15 +487,15 @@ class Client:
         self.throttled = monotonic() + seconds
         self.open = None
         signal('mqtt:throttle', seconds=seconds, close=close)
+        self.shut = close
         if close and self.connection is not None:
-            self.shut = True
             self.connection.leave()
         kernel().call_later(seconds, self._unthrottle)
 
     def _unthrottle(self):
         if self.connection is not None and not self.connection.closing and monotonic() >= self.throttled:
             self.open = self.connection.stream
-            self.send()
+            self.acknowledged(0)
 
 
 async def _room(stream):

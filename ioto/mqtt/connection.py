@@ -3,8 +3,8 @@
 Each read goes through the decoder; its packets go to the session and the inbox of the client, and what they answer leaves together.
 With a store, what a read has changed is committed before the answers leave.
 
-PINGREQ is sent when the client has sent nothing for most of `keepalive` (MQTT 3.1.1 §3.1.2.10); PINGRESP has half of that time, at
-least 5 s. When messages wait for handlers the connection is not read, so that TCP slows the broker down; see subscription.py.
+PINGREQ is sent when the client has sent nothing else for most of `keepalive` (MQTT 3.1.1 §3.1.2.10); PINGRESP has half of that time,
+at least 5 s. When messages wait for handlers the connection is not read, so that TCP slows the broker down; see subscription.py.
 """
 
 from time import monotonic
@@ -26,7 +26,8 @@ LARGE = 262144          # and of one within a large packet
 TURN = 16               # packets after which the others have a turn
 ORPHAN_TIME = 10.0      # seconds after CONNACK in which messages of a kept session wait for who subscribes
 ANSWER_TIME = 30.0      # seconds that the broker has for SUBACK and UNSUBACK
-BATCH = 8               # filters of one SUBSCRIBE: some brokers take no more
+BATCH = 8               # filters of one SUBSCRIBE or UNSUBSCRIBE: some brokers take no more
+UNREAD = 1 << 18        # bytes of acknowledgements that a broker may leave unread: those of as many messages as it may send
 TICK = 0.45             # of the keep-alive: two of them without anything sent make less than it
 REFUSALS = ('', 'unacceptable protocol version', 'identifier rejected', 'server unavailable', 'bad user name or password',
             'not authorized')
@@ -77,24 +78,29 @@ class Connection:
     def __init__(self, client, stream, decoder):
         self.client, self.stream, self.decoder = client, stream, decoder
         self.session, self.inbox, self.store = client.session, client.inbox, client.store
-        self.asked = {}             # identifier: (Answer of an UNSUBSCRIBE or None, filters, when)
+        self.asked = {}             # identifier: (Answer of UNSUBSCRIBE or None, its filters or Subscriptions by filter, when)
         self.failure = None         # why we gave it up
-        self.closing = self.pinged = self.paused = False
+        self.closing = self.paused = False
+        self.pinged = 0.0           # when a PINGREQ was sent that has no answer
+        self.pings = 0
+        self.heard = 0.0            # until when nothing was read, for handlers had enough to do
+        self.unread = self.position = 0     # acknowledgements posted while what was posted up to this position is not sent
         self.taking = False         # in `_take`, which answers at its end
         self.received = 0           # bytes
         self.timers = []
         self.deadline = Deadline(stream.kernel, self._tick)
-        self.mark = stream.sent
+        self.mark = self._sent()
 
     def restore(self, present):
         """Bring the broker to where the session is."""
         client, stream, inbox = self.client, self.stream, self.inbox
         again = self.session.resume(present)
-        filters = [name for name, some in inbox.filters.items() if not present or any(each.granted is None for each in some)]
-        if present and client.gone:
-            self.take_leave(list(client.gone))
-        client.gone.clear()
-        self.ask(filters)
+        for each in () if present else inbox.subscriptions:
+            each.granted = None
+        gone, client.gone = list(client.gone) if present else [], set()
+        for at in range(0, len(gone), BATCH):
+            self.take_leave(gone[at:at + BATCH])
+        self.ask([name for name, some in inbox.filters.items() if any(each.granted is None for each in some)])
         for data in again:
             stream.post(data)
         if self.store is not None:
@@ -106,24 +112,31 @@ class Connection:
             from ..runtime.cron import until_end
             self.timers.append(later(min(until_end(client.schedule), 1e8) + 0.5, self.leave))
         if client.demand is not None:
-            self.timers.append(later(client.demand, self._idle, stream.sent))
-        self._alive()
+            self.timers.append(later(client.demand, self._idle, self._sent()))
+        self._look_in(client.keepalive * TICK or float('inf'))
 
     def ask(self, filters):
         """Send SUBSCRIBE packets."""
         known = self.inbox.filters
         for at in range(0, len(filters), BATCH):
             some = filters[at:at + BATCH]
-            identifier = self.session.identifier()
-            self.asked[identifier] = None, some, monotonic()
-            self.stream.post(packet.subscribe(identifier, [(name, max(each.qos for each in known[name])) for name in some]))
+            self._ask(packet.subscribe, [(name, max(each.qos for each in known[name])) for name in some], None,
+                      [known[name][:] for name in some])
 
     def take_leave(self, filters):
         """Send UNSUBSCRIBE; returns the Answer."""
-        identifier, answer = self.session.identifier(), Answer()
-        self.asked[identifier] = answer, filters, monotonic()
-        self.stream.post(packet.unsubscribe(identifier, filters))
+        answer = Answer()
+        self._ask(packet.unsubscribe, filters, answer, filters)
         return answer
+
+    def _ask(self, build, what, answer, whose):
+        identifier = self.session.identifier()
+        self.asked[identifier] = answer, whose, monotonic()
+        if not self.closing:                        # DISCONNECT is the last packet (§3.14.4)
+            self.stream.post(build(identifier, what))
+            self._look_in(ANSWER_TIME)
+        elif answer is None:
+            self.client.wanted.set()
 
     # Receiving
 
@@ -138,6 +151,8 @@ class Connection:
                 self._answer_all(done)
                 if decoder.fault is not None:
                     raise decoder.fault
+                if len(self.session.held) > 65535:
+                    raise ProtocolError('more messages wait for an acknowledgement than there are packet identifiers (§2.3.1)')
                 if inbox.full():
                     await self._pause()
                 inbox.strained = inbox.full()
@@ -158,7 +173,7 @@ class Connection:
         while inbox.full() and not client.asking and not self.stream.closed:
             inbox.moved.clear()
             await inbox.moved.wait()
-        self.paused = False
+        self.paused, self.heard = False, monotonic()
         self._alive()
 
     def _take(self, packets):
@@ -167,29 +182,32 @@ class Connection:
         routes, deliver, acknowledged = inbox.routes, inbox.deliver, session.acknowledged
         received = done = 0
         self.taking = True
-        for item in packets:
-            head = item[0]
-            if head & 0xf0 == PUBLISH:
-                received += 1
-                message = Message(*item)
-                if not head & 6 or session.arrived(message):
-                    found = routes.get(message.topic)
-                    deliver(message, found if found is not None else inbox.find(message.topic))
-            elif head in ACKNOWLEDGED:
-                receipt = acknowledged(head, item[1])
-                if receipt is not None:
-                    done += 1
-                    receipt.done = True
-                    if receipt.answer is not None:
-                        receipt.finish(True)
-            elif head == PUBREL:
-                session.released(item[1])
-            elif head == PINGRESP:
-                self._alive()
-            elif head in (SUBACK, UNSUBACK):
-                self._told(*item)
-            else:
-                raise ProtocolError(f'a second {NAMES[head >> 4]} (§3.2)')
+        try:
+            for item in packets:
+                head = item[0]
+                if head & 0xf0 == PUBLISH:
+                    received += 1
+                    message = Message(*item)
+                    if not head & 6 or session.arrived(message):
+                        found = routes.get(message.topic)
+                        deliver(message, found if found is not None else inbox.find(message.topic))
+                elif head in ACKNOWLEDGED:
+                    receipt = acknowledged(head, item[1])
+                    if receipt is not None:
+                        done += 1
+                        receipt.done = True
+                        if receipt.answer is not None:
+                            receipt.finish(True)
+                elif head == PUBREL:
+                    session.released(item[1])
+                elif head == PINGRESP:
+                    self._alive()
+                elif head in (SUBACK, UNSUBACK):
+                    self._told(*item)
+                else:
+                    raise ProtocolError(f'a second {NAMES[head >> 4]} (§3.2)')
+        except ProtocolError as error:              # what came before it counts
+            self.decoder.fault = error
         self.client.counts['received'] += received
         return done
 
@@ -202,66 +220,81 @@ class Connection:
 
     def _told(self, head, identifier, codes=None):
         """SUBACK or UNSUBACK."""
-        answer, filters, _when = self.asked.get(identifier, (self, (), 0))
+        answer, whose, _when = self.asked.get(identifier, (self, (), 0))
         if answer is self or (answer is None) != (head == SUBACK):
             self.session.unexpected += 1
             return
-        if answer is None and len(codes) != len(filters):
-            raise ProtocolError(f'SUBACK with {len(codes)} codes for {len(filters)} filters (§3.9.3)')
+        if answer is None and len(codes) != len(whose):
+            raise ProtocolError(f'SUBACK with {len(codes)} codes for {len(whose)} filters (§3.9.3)')
         del self.asked[identifier]
         self.session.used.discard(identifier)
         if answer is not None:
             answer.finish()
         else:
-            for name, code in zip(filters, codes):
-                for subscription in self.inbox.filters.get(name, ()):
+            for some, code in zip(whose, codes):
+                for subscription in some:
                     subscription.grant(code)
 
     def answer(self):
         """Post what the session has to say."""
-        output = self.session.output
+        output, stream = self.session.output, self.stream
         if self.store is not None:
             self.client.commits.sync()
             if self.store.identifiers:              # what PUBREC says is committed first
                 self.client.commits.soon()
                 return
         if output and not self.closing:             # DISCONNECT is the last packet (§3.14.4)
-            self.stream.post(bytes(output))
+            stream.post(bytes(output))
+            self.unread += len(output)
             output.clear()
+            if stream.sent >= self.position:
+                self.unread, self.position = 0, stream.sent + stream.queued_bytes
+            elif self.unread > UNREAD:
+                self.drop('the broker does not read the acknowledgements of what it sends')
 
     # Keep-alive and the end
 
+    def _sent(self):
+        """Bytes that have left, without PINGREQ packets."""
+        return self.stream.sent - self.pings * len(PINGREQ_PACKET)
+
+    def _look_in(self, seconds):
+        """Have `_tick` called in so many seconds, or before."""
+        self.deadline.set(min(self.deadline.when, monotonic() + seconds))
+
     def _alive(self):
-        """The broker has shown that it hears us."""
-        self.pinged = False
-        if self.client.keepalive:
-            self.mark = self.stream.sent
-            self.deadline.set(monotonic() + self.client.keepalive * TICK)
+        """The broker has answered PINGREQ, or its answer may wait behind what was not read."""
+        if self.pinged:
+            self._look_in(self.pinged + self.client.keepalive * TICK - monotonic())
+            self.pinged = 0.0
 
     def _tick(self):
-        stream, now, half = self.stream, monotonic(), max(5.0, self.client.keepalive / 2)
+        now, keepalive = monotonic(), self.client.keepalive
+        half, (_, _, oldest) = max(5.0, keepalive / 2), next(iter(self.asked.values()), NEVER)
         if self.closing:
             return
         if self.paused:
-            self.pinged = False                     # its answer may wait behind what is not read
-        if self.pinged:
+            self.pinged, self.heard = 0.0, now
+        if self.pinged and now >= self.pinged + half:
             return self.drop(f'no PINGRESP within {half:g} s')
-        if any(when + ANSWER_TIME < now for _, _, when in self.asked.values()):
+        if now >= max(oldest, self.heard) + ANSWER_TIME:
             return self.drop(f'no SUBACK or UNSUBACK within {ANSWER_TIME:g} s')
-        if stream.sent == self.mark:
-            stream.post(PINGREQ_PACKET)
-            self.pinged = True
-            self.deadline.set(now + half)
-        else:
-            self.deadline.set(now + self.client.keepalive * TICK)
-        self.mark = stream.sent
+        mark, self.mark = self.mark, self._sent()
+        if keepalive and not self.pinged and mark == self.mark:
+            self.stream.post(PINGREQ_PACKET)
+            self.pings += 1
+            self.pinged = now
+        if keepalive:
+            self._look_in(self.pinged + half - now if self.pinged else keepalive * TICK)
+        if self.asked:
+            self._look_in(max(oldest, self.heard) + ANSWER_TIME - now)
 
     def _idle(self, sent):
         """Leave a connection on demand when nothing was sent for a while."""
-        if sent == self.stream.sent and not len(self.session) and not self.session.held and not self.client.asking:
+        if sent == self._sent() and not len(self.session) and not self.session.held and not self.client.asking:
             self.leave()
         else:
-            self.timers.append(self.stream.kernel.call_later(self.client.demand, self._idle, self.stream.sent))
+            self.timers[-1] = self.stream.kernel.call_later(self.client.demand, self._idle, self._sent())
 
     def drop(self, why):
         """Give the connection up."""
@@ -295,3 +328,4 @@ class Connection:
 
 
 ACKNOWLEDGED = frozenset((PUBACK, PUBREC, PUBCOMP))
+NEVER = None, (), float('inf')

@@ -79,6 +79,8 @@ def connect(client_id, clean=True, keepalive=60, username=None, password=None, w
     parts = [prefixed(client_id)]
     if will is not None:
         topic, payload, qos, retain = will
+        if qos not in (0, 1, 2) or retain not in (False, True):
+            raise ValueError(f'will: expected qos 0, 1 or 2 and retain false or true, got {qos!r} and {retain!r}')
         flags |= 4 | qos << 3 | retain << 5
         parts += prefixed(topic), prefixed(payload)
     if username is not None:

@@ -11,16 +11,17 @@ class Answer:
     __slots__ = ('done', 'value', 'error', 'line')
 
     def __init__(self):
-        self.done, self.value, self.error, self.line = False, None, None, Line()
+        self.done, self.value, self.error, self.line = False, None, None, None
 
     def finish(self, value=None, error=None):
         if not self.done:
             self.done, self.value, self.error = True, value, error
-            while self.line.serve():
-                pass
+            while self.line:
+                self.line.serve()
 
     async def wait(self):
         if not self.done:
+            self.line = self.line or Line()
             await self.line.wait(lambda: None)
         if self.error is not None:
             raise self.error

@@ -32,8 +32,6 @@ from collections import deque
 from .packet import (DUP, HEADS, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, QOS, RETAIN, acknowledgement, prefixed,
                      publish)
 
-OPEN, DONE, FAILED = range(3)
-
 
 class Outgoing:
     """A message to be sent. `packet` is its PUBLISH, None once the broker has it; `order` its place, `size` its bytes."""
@@ -50,7 +48,7 @@ class Message:
     """A message that was received: `.topic` (str), `.payload` (bytes), `.qos` it came with, `.retain` whether the broker had
     it before we subscribed, `.dup` whether the broker may have sent it before."""
 
-    __slots__ = ('topic', 'payload', 'qos', 'retain', 'dup', 'identifier', 'connection', 'state', 'holders', 'failed')
+    __slots__ = ('topic', 'payload', 'qos', 'retain', 'dup', 'identifier', 'connection', 'answer', 'holders', 'failed')
 
     def __init__(self, head, identifier, topic, payload):
         self.topic = topic
@@ -59,8 +57,13 @@ class Message:
         self.qos = head >> 1 & 3
         self.retain = head & 1 == 1
         self.dup = head & 8 == 8
-        self.state = self.holders = 0       # OPEN; subscriptions that have not handled it yet
+        self.holders = 0                    # subscriptions that have not handled it yet
         self.failed = False                 # one of them could not
+
+    @property
+    def size(self):
+        """Characters of the topic and bytes of the payload."""
+        return len(self.topic) + len(self.payload)
 
     def __repr__(self):
         return f'<Message {self.topic!r} {len(self.payload)} bytes, QoS {self.qos}>'
@@ -82,7 +85,7 @@ class Session:
         self.urgent = 0             # the change that is to be on the disk soon, though nothing waits for it
         self.waiting = {}           # PUBREL or PUBCOMP packet that waits for the disk: for which change
         self.output = bytearray()   # packets to send
-        self.held = deque()         # Messages whose acknowledgement has not been made, in the order of arrival
+        self.held = deque()         # for each message in the order of arrival [acknowledgement, b'' for none, None for not yet]
         self.pending = {}           # identifier: QoS 2 Message that is being handled
         self.received = set()       # identifiers of QoS 2 messages that were handled, until PUBREL
         self.connection = 0         # counts connections
@@ -241,22 +244,21 @@ class Session:
 
     def arrived(self, message):
         """Whether a Message of QoS 1 or 2 is to be handled; if so, `settle` follows."""
-        message.connection = self.connection
+        message.connection, message.answer = self.connection, [None]
         if message.qos == 2:
             identifier = message.identifier
             if identifier in self.received:
-                message.state = DONE
-                self.held.append(message)
+                self.held.append([acknowledgement(PUBREC, identifier)])
                 self._flush()
                 return False
             known = self.pending.get(identifier)
             if known is not None:
                 if known.connection != self.connection:         # sent again while it is still being handled
                     known.connection = self.connection
-                    self.held.append(known)
+                    self.held.append(known.answer)
                 return False
             self.pending[identifier] = message
-        self.held.append(message)
+        self.held.append(message.answer)
         return True
 
     def settle(self, message, handled=True):
@@ -270,18 +272,15 @@ class Session:
                 if self.store:
                     self.store.receive(message.identifier)
                     self.change = self.urgent = self.change + 1
-        message.state = DONE if handled else FAILED
-        if message.connection == self.connection:
-            self._flush()
+        message.answer[0] = acknowledgement(PUBACK if message.qos == 1 else PUBREC, message.identifier) if handled else b''
+        self._flush()
         if self.store and handled and message.qos == 2:
             self.store.commit()
 
     def _flush(self):
         held = self.held
-        while held and held[0].state:
-            message = held.popleft()
-            if message.state == DONE:
-                self.output += acknowledgement(PUBACK if message.qos == 1 else PUBREC, message.identifier)
+        while held and held[0][0] is not None:
+            self.output += held.popleft()[0]
 
     def released(self, identifier):
         """A PUBREL came."""

@@ -21,7 +21,7 @@ log = Log('mqtt')
 KNOWN = 1024            # topics whose subscriptions are remembered,
 KNOWN_SIZE = 256        # each of up to this many characters
 ORPHANS = 1000          # messages that wait for their subscription
-ROOM = 1 << 20          # bytes of payload that may wait
+ROOM = 1 << 20          # bytes of topics and payloads that may wait
 
 
 class Subscription:
@@ -31,6 +31,9 @@ class Subscription:
     gave, None before that; `.error`: the MqttError where it refused.
     """
 
+    __slots__ = ('client', 'filter', 'handler', 'qos', 'master', 'cover', 'granted', 'error', 'answer', 'active', 'queue', 'current',
+                 'working', 'arrived')
+
     def __init__(self, client, filter, handler, qos, master):
         self.client, self.filter, self.handler, self.qos, self.master = client, filter, handler, qos, master
         self.cover = None           # the master subscription that has its messages come
@@ -39,8 +42,8 @@ class Subscription:
         self.active = True
         self.queue = deque()        # (message, coroutine or None)
         self.current = None         # message that an iteration has given out
-        self.working = False
-        self.arrived = Line()
+        self.working = None         # the fiber that awaits the handler's coroutines
+        self.arrived = Line() if handler is None else None
 
     def __await__(self):
         return self._answered().__await__()
@@ -75,16 +78,20 @@ class Subscription:
             answer.finish(error=error)
 
     async def unsubscribe(self):
-        """Have no more messages; returns when the broker has said so, at once where there is no connection."""
+        """Have no more messages, not even those that wait for a handler or an iteration: they count as handled.
+
+        It returns when the broker has said so (§3.11), at once where there is no connection.
+        """
         if self.active:
             self.active = False
             self.acknowledge()
-            inbox = self.client.inbox
-            if self.handler is None:
-                while self.queue:
-                    inbox.handled(self.queue.popleft()[0])
-            while self.arrived.serve():
-                pass
+            while self.queue:
+                message, coro = self.queue.popleft()
+                if coro is not None:
+                    coro.close()
+                self.client.inbox.handled(message)
+            while self.arrived:
+                self.arrived.serve()
             self.answer.finish(self, MqttError(f'the subscription to {self.filter!r} has ended'))
             await self.client.unsubscribed(self)
 
@@ -93,9 +100,8 @@ class Subscription:
         self.queue.append((message, coro))
         if coro is None:
             self.arrived.serve()
-        elif not self.working:
-            self.working = True
-            kernel().spawn(self._work(), f'mqtt {self.filter}')
+        elif self.working is None:
+            self.working = kernel().spawn(self._work(), f'mqtt {self.filter}')
 
     async def _work(self):
         queue, inbox, coro = self.queue, self.client.inbox, None
@@ -111,7 +117,7 @@ class Subscription:
                     inbox.handled(message)
                 await kernel().checkpoint()
         finally:
-            self.working = False
+            self.working = None
             for _, coro in queue:
                 coro.close()            # the scheduler ends
             queue.clear()
@@ -133,12 +139,12 @@ class Subscription:
 
     async def __anext__(self):
         self.acknowledge()
+        await kernel().checkpoint()         # before a message is taken: an interruption loses none
         while not self.queue:
             if not self.active:
                 raise StopAsyncIteration
             await self.arrived.wait(self.arrived.serve)
         self.current = self.queue.popleft()[0]
-        await kernel().checkpoint()
         return self.current
 
 
@@ -153,16 +159,16 @@ class Inbox:
         self.masters = []
         self.subscriptions = {}     # all, in the order in which they came
         self.routes = {}            # topic: its Subscriptions
-        self.count = self.size = 0  # messages that wait in queues, bytes of their payloads
+        self.count = self.size = 0  # messages that wait in queues, their bytes
         self.strained = False       # it is full, and more is read for the answer that somebody waits for
         self.orphans = []           # messages that wait for a subscription
-        self.orphaned = 0               # bytes of payload of all that did so on this connection
+        self.orphaned = 0           # bytes of all that did so on this connection
         self.patient = False        # whether more may do so
         self.unmatched = self.dropped = 0
         self.moved = Event()        # something was handled
 
     def add(self, subscription):
-        """Register; returns whether the broker is to be told."""
+        """Register; messages that waited for such a subscription are delivered."""
         filter = subscription.filter
         self.tree.add(filter, subscription)
         self.subscriptions[subscription] = None
@@ -171,7 +177,6 @@ class Inbox:
             if matches(filter, message.topic):
                 self.orphans.remove(message)
                 self.deliver(message, (subscription,))
-        return subscription.cover is None
 
     def remove(self, subscription):
         self.tree.remove(subscription.filter, subscription)
@@ -220,13 +225,13 @@ class Inbox:
                 self._done(message, False)
                 continue
             self.count += 1
-            self.size += len(message.payload)
+            self.size += message.size
             subscription.put(message, result)
 
     def handled(self, message, well=True):
         """One subscription has handled a message that waited in its queue."""
         self.count -= 1
-        self.size -= len(message.payload)
+        self.size -= message.size
         self._done(message, well)
         self.moved.set()
 
@@ -239,9 +244,9 @@ class Inbox:
                 self.settle(message, not message.failed)
 
     def _orphan(self, message):
-        if self.patient and len(self.orphans) < ORPHANS and self.orphaned + len(message.payload) <= ROOM:
+        if self.patient and len(self.orphans) < ORPHANS and self.orphaned + message.size <= ROOM:
             self.orphans.append(message)
-            self.orphaned += len(message.payload)
+            self.orphaned += message.size
             return
         self.unmatched += 1
         log.trace(f'no subscription wants {message!r}')

@@ -13,6 +13,7 @@ from ..websocket.client import confirm, offer
 from ..websocket.protocol import BINARY, CLOSE, TEXT, Protocol, ProtocolError
 
 CLOSING = 2.0           # seconds for the closing handshake
+UNREAD = 1 << 20        # bytes that wait, beyond which pings stay unanswered
 
 
 async def upgrade(stream, path, pairs, place):
@@ -125,7 +126,8 @@ class WebSocket:
             elif event[0] == CLOSE and event[1] not in (1000, 1001, 1005):
                 self._fault = f'the server closed the WebSocket: {event[1]} {event[2]}'.rstrip()
         if protocol.pending:
-            stream.post(protocol.pending)
+            if stream.queued_bytes < UNREAD:
+                stream.post(protocol.pending)
             stream.send_posted()
             protocol.pending = b''
         stream.kernel.budget -= len(data) >> 9          # thousands of small frames are no one operation
