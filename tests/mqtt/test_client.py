@@ -861,7 +861,7 @@ def test_a_broker_that_answers_no_ping_is_given_up(hasty):
             errors.append(error)
         runtime.watch('mqtt:disconnected', disconnected)
         await mq.connect(HERE, broker.port)
-        await until(lambda: broker.connections == 2)
+        await until(lambda: broker.connections == 2 and mq.state == 'connected')
         runtime.unwatch('mqtt:disconnected', disconnected)
         assert errors == ['no PINGRESP within 10 s']
         await mq.disconnect()
