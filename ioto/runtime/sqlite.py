@@ -55,7 +55,7 @@ class File:
     .held .free     whether the WAL is being cut, and a runtime.Event for its end
     """
 
-    wal, broken, timer, copying, blocked = -1, None, None, False, False
+    wal, broken, timer, copying, blocked, closing = -1, None, None, False, False, False
     connection = copier = None
     commits = synced = 0        # how many commits there were, and how many of them are on the disk
 
@@ -224,7 +224,9 @@ class File:
             for _ in range(PASSES):
                 number = self.commits
                 await to_thread(self._copy, 'PASSIVE')
-                if self.commits == number and not (self.connection and self.connection.in_transaction):
+                if self.closing:
+                    return
+                if self.commits == number and not self.connection.in_transaction:
                     self._relax(self._copy('TRUNCATE'))     # all is in the database, and forced: this takes no time
                     return
             if self.wal < 0 or os.fstat(self.wal).st_size < self.most:
@@ -255,7 +257,7 @@ class File:
             self.lock.release()
 
     def _relax(self, cut):
-        if cut and self.connection and not self.connection.in_transaction:
+        if cut and not self.closing and not self.connection.in_transaction:
             self.connection.execute('PRAGMA synchronous=OFF')
 
     async def close(self):
@@ -263,10 +265,13 @@ class File:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        await to_thread(self.shut)
+        self.closing = True                     # this thread uses the connection no more
+        async with self.turn:                   # who waits for the disk is told that it is there
+            await to_thread(self.shut)
 
     def shut(self):
         """Close, waiting for the disk."""
+        self.closing = True
         with self.lock:
             self._disconnect()
             self._release()
@@ -288,7 +293,7 @@ class Memory(File):
     """The same in memory, gone when it is closed: `setup` as for File."""
 
     def __init__(self, setup):
-        self.path, self.lock = ':memory:', ThreadLock()
+        self.path, self.lock, self.turn = ':memory:', ThreadLock(), Lock()
         self.connection = sqlite3.connect(':memory:', isolation_level=None, check_same_thread=False)
         setup(self.connection, 0)
 
