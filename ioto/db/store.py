@@ -132,7 +132,7 @@ class Store:
             run(statement)
         self.building = meta.get('built')
         self.seq = max(meta.get('seq', 0), run('SELECT max(seq) FROM outbox').fetchone()[0] or 0)
-        for name, value in (('schema', made if self.urgent else self.digest), ('built', self.building),
+        for name, value in (('schema', '' if self.urgent else self.digest), ('built', self.building),
                             ('seq', self.seq + (1 << 32))):
             run('INSERT OR REPLACE INTO meta VALUES (?, ?)', (name, value))
 

@@ -9,9 +9,9 @@ A WAL of `limit` bytes is copied into the database by a second connection in a h
 in the order that SQLite demands, while commits go on (PASSIVE); again, up to PASSES times, until none has come
 meanwhile. Then the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most`
 bytes, commits are excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a
-commit waits. Between copying and cutting a commit that finds all of the WAL copied begins it anew, over old frames,
-which has to be forced (else a power cut could leave frames of two ages): so synchronous is NORMAL then, and OFF only
-while the WAL began as an empty file.
+commit waits; where no scheduler runs it copies. Between copying and cutting a commit that finds all of the WAL copied
+begins it anew, over old frames, which has to be forced (else a power cut could leave frames of two ages): so
+synchronous is NORMAL then, and OFF only while the WAL began as an empty file.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).
@@ -175,11 +175,12 @@ class File:
 
     def _committed(self):
         self.commits += 1
-        kernel = local.kernel
-        if kernel is not None:
+        kernel, size = local.kernel, os.fstat(self.wal).st_size
+        if size >= self.mark + (16 if kernel else 1) * self.most > self.mark:
+            self._relax(self._copy('TRUNCATE'))             # there is no fiber to do it, or no turn for it
+        elif kernel is not None:
             if self.timer is None:
                 self.timer = kernel.call_later(self.sync, self._force_later, kernel)
-            size = os.fstat(self.wal).st_size
             if not self.copying and size >= self.mark:
                 self.copying = True
                 self.connection.execute('PRAGMA synchronous=NORMAL')

@@ -10,6 +10,7 @@ import pytest
 
 from ioto import runtime
 from ioto.db import Database, DbError, SchemaError
+from ioto.db.store import Store
 from ioto.runtime import events
 from tests.child import PATIENCE
 
@@ -734,6 +735,23 @@ def test_items_follow_templates_and_context_to_their_new_keys(path, monkeypatch,
     assert len(changes) == 400 and changes['old#none', 'a#7'] == 'remove' and changes[key] == 'upsert'
     assert not db.check()
     db.shut()
+
+
+def test_moving_that_is_cut_off_begins_anew_also_with_the_schema_of_before(path, monkeypatch):
+    db = Database(path, changing(OLD))
+    for n in range(200):
+        db.create('A', {'id': str(n), 'n': n, 'name': str(n)})
+    db.shut()
+    for model in (OLD, NEW):
+        steps, build = iter('ab'), Store.build
+        with monkeypatch.context() as patch, pytest.raises(StopIteration):
+            patch.setattr(Store, 'build', lambda store, link: next(steps) and build(store, link))
+            Database(path, changing(NEW))
+        db = Database(path, changing(model))
+        assert db.count('A') == 200 == len(db.pending(1000)) - len([row for row in db.pending(1000) if row[2] == 'remove'])
+        with pytest.raises(DbError, match='A.name'):
+            db.create('A', {'id': '300', 'n': 7, 'name': '7'})
+        db.shut()
 
 
 def test_a_field_that_comes_to_be_a_ttl_or_of_another_type(path, capfd):

@@ -333,6 +333,27 @@ def test_the_wal_of_a_writer_that_never_pauses_stays_bounded(path, monkeypatch, 
     run(main)
 
 
+@pytest.mark.parametrize('scheduler', [True, False])
+def test_the_wal_stays_bounded_where_no_fiber_can_copy_it(path, monkeypatch, scheduler):
+    monkeypatch.setattr(store, 'WAL', 50_000)
+    monkeypatch.setattr(store, 'MOST', 100_000)
+    monkeypatch.setattr(store, 'TURN', 1)
+
+    async def main():
+        work()
+
+    def work():
+        tables, most = Store(path, ['gs1'], 'digest'), 0
+        for n in range(3000):
+            put(tables, n)
+            most = max(most, os.path.getsize(f'{path}-wal'))
+        assert 100_000 < most < (2_000_000 if scheduler else 300_000)
+        tables.end()
+        tables.file.shut()
+    run(main) if scheduler else work()
+    assert len(seen(path)) == 3000
+
+
 def test_gets_of_a_turn_share_a_transaction_that_ends_with_it(path, tables):
     async def main():
         put(tables, 1)
