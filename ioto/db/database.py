@@ -79,9 +79,8 @@ class Database:
             self._at[name] = 'mem' if model.mem else 'main'
             if model.ttl or model.unique or model.indexes != ['primary']:
                 self._linked.add(name)
-            typed = any(f'${{{self._type}' in (field.value or '') for field in model.fields.values())
-            self._context[name] = {**self.context, self._type: name} if typed else self.context
             made = ''.join(field.value or '' for field in model.fields.values())
+            self._context[name] = {**self.context, self._type: name} if f'${{{self._type}' in made else self.context
             keys += name, model.mem, [
                 (key, field.value, field.type, field.iso, field.unique, field.ttl)
                 for key, field in model.fields.items()
@@ -193,7 +192,8 @@ class Database:
 
     def get_field(self, model, field, values):
         """Return one field, by its path such as address.lines[0], of an item; None where there is none."""
-        return _reach(self.get(model, values, hidden=True) or {}, field)
+        from .where import getter
+        return getter(field, None)(self.get(model, values, hidden=True) or {})
 
     def find(self, model, values=None, *, limit=None, scan=None, next=None, index='primary', reverse=False, where=None,
              substitutions=None, hidden=False, fields=None):
@@ -289,8 +289,9 @@ class Database:
         changes.update(set or {}, **dict.fromkeys(remove))
         for paths, start, what in (add, 0, 'a number here and to add'), (push, [], 'a list here and to push'):
             for path, value in (paths or {}).items():
+                from .where import getter
                 try:
-                    changes[path] = start + (_reach(item, path) or start) + value
+                    changes[path] = start + (getter(path, None)(item) or start) + value
                 except TypeError:
                     raise DbError(f'expected {what}', model.name, path) from None
         if old or changes:
@@ -495,8 +496,8 @@ class Database:
         if command not in COMMANDS:
             raise DbError(f'expected a command of {", ".join(COMMANDS)}; got {command!r}', model.name)
         keys, stamp = self._key(model, item), model.updated
-        old = self._load(model, *keys) or {}
-        if old.get(stamp) is not None and item.get(stamp) is not None and seconds(old[stamp]) > seconds(item[stamp]):
+        mine = (self._load(model, *keys) or {}).get(stamp) or 0
+        if seconds(mine) > seconds(item.get(stamp) or mine):
             return None
         if command == 'remove':
             return self._remove(model, *keys, False)
@@ -593,13 +594,6 @@ def _expired(model, item):
 def _shown(model, item, hidden, fields):
     shown = model.output(item, hidden)
     return shown if fields is None else {name: shown[name] for name in fields if name in shown}
-
-
-def _reach(item, path):
-    try:
-        return json5.get(item, path)
-    except json5.Json5Error as error:
-        raise DbError(error.message, field=path) from None
 
 
 def _after(token, shape, size):

@@ -22,7 +22,7 @@ from .. import json5
 from ..runtime import units
 from .errors import DbError, SchemaError
 from .fields import Field, Prefix, bad, compile_fields, each, fill, key_part, known, rows, template
-from .values import DEPTH as LEVELS, document, iso, seconds, text
+from .values import document, iso, seconds, text
 
 INDEX = {'hash': str, 'sort': str, 'project': (str, list), 'follow': bool, 'type': str, 'description': str}
 PROCESS = {'enable': str, 'sync': str, 'show': bool, 'mem': bool, 'delay': (str, int, float), 'notify': object,
@@ -203,8 +203,8 @@ class Model:
             name, *steps = json5.query.split(path) or ('',)
             if not steps or name not in self.fields:
                 return None, None
-            if len(steps) > LEVELS:
-                raise DbError(f'expected at most {LEVELS} steps')
+            if len(steps) > 100:
+                raise DbError('expected at most 100 steps')
             whole = {name: document(item.get(name))}
             json5.remove(whole, path) if value is None else json5.set(whole, path, value)
         except json5.Json5Error as error:

@@ -188,7 +188,8 @@ class Store:
     def _begin(self):
         """Make sure that a transaction is open, before a change."""
         if self.depth:
-            self._own()
+            if self.owner is not (local.kernel and local.kernel.current):
+                raise DbError('the batch of another fiber is open: it must not await')
             if self.opened:
                 return
         if self.count >= TURN or self.reading:
@@ -241,14 +242,9 @@ class Store:
         except DbError:
             pass                                # logged, and kept for `flush`
 
-    def _own(self):
-        if self.owner is not (local.kernel and local.kernel.current):
-            raise DbError('the batch of another fiber is open: it must not await')
-
     def __enter__(self):
         """Begin a batch, or one within a batch."""
         if self.depth:
-            self._own()
             if self.torn:
                 raise self.torn
             self._run(f'SAVEPOINT batch{self.depth}')

@@ -216,8 +216,8 @@ class _Parser:
         return get
 
 
-def getter(path):
-    """Return a function from an item to the value at a path, or MISSING. Raises DbError."""
+def getter(path, default=MISSING):
+    """Return a function from an item to the value at a path, or the default. Raises DbError."""
     try:
         steps = query.split(path)
     except Json5Error:
@@ -225,13 +225,13 @@ def getter(path):
     if not steps or query.APPEND in steps:
         raise DbError('expected the path of a field', field=path)
     if len(steps) == 1:
-        return lambda item, name=steps[0]: item.get(name, MISSING)
+        return lambda item, name=steps[0]: item.get(name, default)
 
     def get(value):
         for step in steps:
             key, there = query.find(value, step)
             if not there:
-                return MISSING
+                return default
             value = value[key]
         return value
     return get
