@@ -23,10 +23,14 @@ from .errors import Conflict, DbError
 from .fields import Prefix
 from .schema import Schema, load
 from .store import Store
+from .values import document, seconds
 from .watchers import EVENTS, Watchers
 
 PATIENCE = 0.25             # seconds that opening may take to build the tables of indexes; the rest is done in a fiber
 NAP = 3600.0                # seconds until items that expire are looked for again, at most, for the clock may be set
+REST = 0.02                 # between the steps in which they are removed
+AGAIN = 60.0                # until that is tried again where it failed
+ITEM = 400 << 10            # characters of an item, at most; DynamoDB has such a bound
 BATCH = 50                  # items that expire, or lines that are imported, in one transaction
 COMMANDS = ('insert', 'modify', 'create', 'update', 'upsert', 'remove')
 
@@ -55,6 +59,10 @@ class Database:
     context     values for the templates of keys, such as deviceId; laid over the schema's own
     flush       seconds until what is committed is forced to the disk
     limit       bytes that the database may have
+
+    Where schema or context make other keys of what is stored (a template has changed, the device has been claimed),
+    opening moves it there, and the outbox has `remove` of the old keys and `upsert` of the new ones. Where something
+    else has the new keys, or values lack for them, the item stays under the old ones, with an error in the log.
     """
 
     _timer = _due = _kernel = None
@@ -65,18 +73,22 @@ class Database:
         self.models = {name: model for name, model in schema.models.items() if model.enabled}
         self._type, primary = schema.params['typeField'], schema.indexes['primary']
         self._keys, self._watchers = (primary.hash, primary.sort), Watchers()
-        self._at, self._context, self._linked, shape = {}, {}, set(), sorted(self.context.items())
+        self._at, self._context, self._linked, shape = {}, {}, set(), []
+        keys = [primary.hash, primary.sort, sorted(self.context.items())]
         for name, model in self.models.items():
             self._at[name] = 'mem' if model.mem else 'main'
             if model.ttl or model.unique or model.indexes != ['primary']:
                 self._linked.add(name)
-            typed = any(f'${{{self._type}' in (field.value or '') for field in model.fields.values())
-            self._context[name] = {**self.context, self._type: name} if typed else self.context
-            shape += name, model.indexes, [(key, field.value, field.type, field.unique, field.ttl)
-                                           for key, field in model.fields.items()]
+            made = ''.join(field.value or '' for field in model.fields.values())
+            self._context[name] = {**self.context, self._type: name} if f'${{{self._type}' in made else self.context
+            keys += name, model.mem, [
+                (key, field.value, field.type, field.iso, field.unique, field.ttl)
+                for key, field in model.fields.items()
+                if field.value or field.unique or field.ttl or key in model.key_fields or f'${{{key}' in made]
+            shape += name, model.indexes, [(key, field.type) for key, field in model.fields.items()]
         self._areas = sorted({*self._at.values()})
         shape += [(name, index.hash, index.sort) for name, index in schema.indexes.items()]
-        shape = f'{crc32(repr(shape).encode(errors="replace")):08x}'
+        shape = '.'.join(f'{crc32(repr(one).encode(errors="replace")):08x}' for one in (keys, shape))
         self._open(self.path, [name for name in schema.indexes if name != 'primary'], shape, flush, limit)
 
     def _open(self, *options, again=True):
@@ -86,7 +98,7 @@ class Database:
                 store.attach()
             until = time() + PATIENCE
             while store.build(self._stored_rows):
-                if local.kernel and time() > until:
+                if local.kernel and not store.urgent and time() > until:
                     local.kernel.spawn(self._build(), 'indexes of the database')
                     break
             self._arm()
@@ -130,17 +142,27 @@ class Database:
                 keys = model.keys(item, self._context[model.name], index)
                 if None not in keys and Prefix not in map(type, keys):
                     rows.append((f'index {index}', (*keys, hash, sort)))
-        if model.ttl and item.get(model.ttl) is not None:
-            rows.append(('expires', (item[model.ttl], hash, sort)))
+        if (when := _when(model, item)) is not None:
+            rows.append(('expires', (when, hash, sort)))
         return rows
 
     def _stored_rows(self, hash, sort, text):
+        """The rows of a stored item, which moves where this schema and context make other keys of it."""
         try:
-            item = _parse(text)
-            model = self.models.get(item.get(self._type))
-            return self._rows(model, item, hash, sort) if model else ()
+            old = _parse(text)
+            model = self.models.get(old.get(self._type))
+            if not model or model.mem:
+                return ()
+            item = model.renew(old, self._context[model.name])
+            keys = self._key(model, item)
+            if item != old:
+                with self.batch():
+                    if moved := keys != (hash, sort):
+                        self._put(model, hash, sort, None, old)
+                    self._put(model, *keys, item, None if moved else old)
+            return self._rows(model, item, *keys)
         except DbError as error:
-            log.error(f'an item is left out of indexes: {error}')
+            log.error(f'an item is left as it is, and out of indexes: {error}')
             return ()
 
     async def _build(self):
@@ -156,7 +178,7 @@ class Database:
     def get(self, model, values, *, index='primary', hidden=False, fields=None):
         """Return the item with these keys, or None. Where they are not whole, the one that they find; more are refused.
 
-        `hidden` fields come too if that is true; `fields` are the names of those that are wanted.
+        `hidden` fields come only if that is true; `fields` are the names of those that are wanted.
         """
         model = self.models.get(model) or self._model(model)
         hash, sort = model.keys(values, self._context[model.name], index)
@@ -170,21 +192,22 @@ class Database:
 
     def get_field(self, model, field, values):
         """Return one field, by its path such as address.lines[0], of an item; None where there is none."""
-        return json5.get(self.get(model, values, hidden=True) or {}, field)
+        from .where import getter
+        return getter(field, None)(self.get(model, values, hidden=True) or {})
 
-    def find(self, model, values=None, *, limit=None, next=None, index='primary', reverse=False, where=None,
-             substitutions=None, hidden=False, fields=None, scan=None):
+    def find(self, model, values=None, *, limit=None, scan=None, next=None, index='primary', reverse=False, where=None,
+             substitutions=None, hidden=False, fields=None):
         """Return a Page of the items that have these values, in the order of their keys.
 
         limit       of items in the page
+        scan        of items that are looked at for it: a page may have few or none and a `next` all the same
         next        that of the page before: goes on after it, also where items have come and gone since
         where       an expression, see where.py; `substitutions` are its values for @{name}
-        scan        of items that are looked at for the page, where few may be wanted of many
         """
         model, items, last = self._model(model), [], None
         shape, rows = self._search(model, values or {}, index, reverse, where, substitutions, next)
-        for seen, (keys, item) in enumerate(rows):
-            if limit is not None and len(items) >= limit or seen == scan:
+        for looked, (keys, item) in enumerate(rows):
+            if looked == scan or limit is not None and len(items) >= limit:
                 break
             last = keys
             if item is not None:
@@ -201,7 +224,7 @@ class Database:
     def _search(self, model, values, index, reverse, where, substitutions, next=None):
         """A number for what is asked, and an iterator of (keys, item), where an item that is not wanted is None."""
         hash, sort = model.keys(values, self._context[model.name], index)
-        used, checks, test = self.schema.indexes[index], [], None
+        used, wanted, checks, substitutions = self.schema.indexes[index], {}, [], document(substitutions or {})
         if index != 'primary' and self._store.building is not None:
             raise DbError(f'the index {index} is being built, for the schema has changed: try again later', model.name)
         for name, value in values.items():
@@ -209,28 +232,29 @@ class Database:
             key = name in (used.hash, used.sort) and isinstance(value, dict)
             if value is not None and not key and name not in self.context:
                 try:
-                    checks.append((name, field.convert(value) if field else value))
+                    wanted[name] = field.convert(value) if field else document(value)
                 except DbError as error:
                     error.model = model.name
                     raise error.within(name)
-        if where:
-            from .where import compile
-            test = compile(where, substitutions)
-        shape = repr((model.name, hash, sort, index, reverse, where, substitutions, checks))
+        if wanted or where:
+            from .where import compile, getter, same
+            checks = [lambda item, get=getter(name), value=value: same(get(item), value)
+                      for name, value in wanted.items()]
+            if where:
+                checks.append(compile(where, substitutions))
+        shape = repr((model.name, hash, sort, index, reverse, where, substitutions, wanted))
         shape = crc32(shape.encode(errors='replace'))
         after = None if next is None else _after(next, shape, 2 if index == 'primary' else 4)
         rows = self._store.rows(self._at[model.name], index, hash, sort, reverse, after)
-        return shape, self._wanted(model, rows, checks, test)
+        return shape, self._wanted(model, rows, checks)
 
-    def _wanted(self, model, rows, checks, test):
+    def _wanted(self, model, rows, checks):
         for text, *keys in rows:
             item = _parse(text)
             wanted = self._is(model, item)
-            for field, value in checks if wanted else ():
-                if item.get(field) != value and (field in item or json5.get(item, field) != value):
-                    wanted = False
-                    break
-            yield keys, item if wanted and (test is None or test(item)) else None
+            for check in checks:
+                wanted = wanted and check(item)
+            yield keys, item if wanted else None
 
     # Changing
 
@@ -265,8 +289,9 @@ class Database:
         changes.update(set or {}, **dict.fromkeys(remove))
         for paths, start, what in (add, 0, 'a number here and to add'), (push, [], 'a list here and to push'):
             for path, value in (paths or {}).items():
+                from .where import getter
                 try:
-                    changes[path] = start + (json5.get(item, path) or start) + value
+                    changes[path] = start + (getter(path, None)(item) or start) + value
                 except TypeError:
                     raise DbError(f'expected {what}', model.name, path) from None
         if old or changes:
@@ -288,8 +313,7 @@ class Database:
         if many:
             with self.batch():
                 rows = self._search(model, values, 'primary', False, if_, substitutions)[1]
-                found = [keys for keys, item in rows if item is not None]
-                return len([self._remove(model, *keys) for keys in found])
+                return sum(item is not None and bool(self._remove(model, *keys)) for keys, item in rows)
         hash, sort = self._key(model, values)
         if exists or if_:
             self._expect(model, self._load(model, hash, sort), exists, if_, substitutions)
@@ -315,24 +339,31 @@ class Database:
         """Store an item that has passed its model, or remove `old` where it is None; tell who watches."""
         name, links, gone, note = model.name, (), (), None
         at, event = self._at[name], event or ('remove' if item is None else 'update' if old else 'create')
-        self._watchers.ask(event, model, item, old)
+        if event != 'expire':
+            self._watchers.ask(event, model, item, old)
         if name in self._linked:
             links = self._rows(model, item, hash, sort) if item else ()
-            gone = self._rows(model, old, hash, sort) if old else ()
+            try:
+                gone = self._rows(model, old, hash, sort) if old else ()
+            except DbError:                     # of an older schema: it was left out of indexes
+                pass
             for row in links:
                 if row[0] == 'uniques' and row not in gone:
                     for holder in self._store.run(at, 'holder', *row[1][:2]):
                         if not self._expire_key(at, *holder):
                             raise Conflict('expected a value that no other item has', name, row[1][0][len(name) + 1:])
         if send and model.sync in ('up', 'both'):
-            note = name, 'upsert' if item else 'remove'
-        change = at, hash, sort, item and json5.to_json(item), old is None, links, gone, note
+            note = name
+        text = item and json5.to_json(item)
+        if text and len(text) > ITEM:
+            raise DbError(f'expected an item of at most {ITEM} characters, got {len(text)}', name)
+        change = at, hash, sort, text, old is None, links, gone, note
         if not self._store.change(*change) and not (self._expire_key(at, hash, sort) and self._store.change(*change)):
             raise Conflict('expected no item with this key: there is one', name)
-        if item and model.ttl and item.get(model.ttl) is not None:
-            self._arm(item[model.ttl])
+        if item and (when := _when(model, item)) is not None:
+            self._arm(when)
         self._watchers.note(event, model, item, old)
-        if not self._store.depth:
+        if not self._store.depth and event != 'expire':     # which is in a batch, or another change goes on
             self._watchers.tell()
 
     # Transactions
@@ -370,7 +401,8 @@ class Database:
         """Call function(event, model, item, old) for changes of a model, or of all for '*'; None is what there is not.
 
         events      of create, update, remove and expire, those that are wanted
-        before      call it before the change, which it may refuse by raising DbError; it must not make another
+        before      call it before the change, which it may refuse by raising DbError; it must not make another.
+                    What expires is gone and cannot be refused
 
         Others are called after the change, or after the batch that it is in. What they change themselves is told when
         they have returned; an async one is spawned, and what one raises is logged.
@@ -394,7 +426,7 @@ class Database:
         if times:
             self._stop()
             self._due, self._kernel = min(times), kernel
-            self._timer = kernel.call_later(min(max(1.0, self._due - time()), NAP), self._expire)
+            self._timer = kernel.call_later(min(max(REST, self._due - time()), NAP), self._expire)
 
     def _stop(self):
         if self._timer:
@@ -408,6 +440,7 @@ class Database:
             self._arm()
         except DbError as error:
             log.error(f'items that expire: {error}')
+            self._due, self._timer = time() + AGAIN, self._kernel.call_later(AGAIN, self._expire)
 
     def expire(self, limit=None):
         """Remove what has expired, some `limit` items, and return how many; a running scheduler does it by itself."""
@@ -429,7 +462,7 @@ class Database:
         text = self._store.get(at, hash, sort)
         item = text and _parse(text)
         model = item and self.models.get(item.get(self._type))
-        if not model or not model.ttl or not _expired(model, item):
+        if not model or self._at[model.name] != at or not model.ttl or not _expired(model, item):
             return False
         self._put(model, hash, sort, None, item, 'expire')
         return True
@@ -439,10 +472,11 @@ class Database:
     def pending(self, limit=100, after=0):
         """Return [(seq, model, command, key, item)] of changes that the cloud has not acknowledged, oldest first.
 
-        An item has one entry, for its last change: `upsert` with the item as stored, or `remove` with it as it was.
+        An item has one entry, in the order of last changes: `upsert` with the item as stored, or where there is none
+        `remove` with it as it was, {} if that is not known.
         """
         found = sorted(row for at in self._areas for row in self._store.run(at, 'pending', after, limit))
-        return [(seq, model, command, {name: key for name, key in zip(self._keys, keys) if name}, _parse(text))
+        return [(seq, model, command, {name: key for name, key in zip(self._keys, keys) if name}, _parse(text or '{}'))
                 for seq, model, command, *keys, text in found[:limit]]
 
     def acknowledge(self, seqs):
@@ -453,12 +487,20 @@ class Database:
                     self._store.run(at, 'forget', seq)
 
     def apply(self, model, command, item):
-        """Store a change that comes from the cloud; it is not sent back. `command`: one of COMMANDS, in either case."""
+        """Store a change that comes from the cloud and return the item; it is not sent back.
+
+        command     one of COMMANDS, in either case
+        item        if what is here was updated later, which the cloud will hear of, that stays, and None is returned
+        """
         model, command = self._model(model), command.lower()
         if command not in COMMANDS:
             raise DbError(f'expected a command of {", ".join(COMMANDS)}; got {command!r}', model.name)
+        keys, stamp = self._key(model, item), model.updated
+        mine = (self._load(model, *keys) or {}).get(stamp) or 0
+        if seconds(mine) > seconds(item.get(stamp) or mine):
+            return None
         if command == 'remove':
-            return self._remove(model, *self._key(model, item), False)
+            return self._remove(model, *keys, False)
         return self._take(model, item, False)
 
     def _take(self, model, item, send):
@@ -538,13 +580,19 @@ def _parse(text):
         raise DbError('an item is damaged: it is no JSON') from None
 
 
+def _when(model, item):
+    """When an item expires, or None."""
+    when = item.get(model.ttl) if model.ttl else None
+    return when if type(when) in (int, float) else None
+
+
 def _expired(model, item):
-    when = item.get(model.ttl)
-    return type(when) in (int, float) and when <= time()
+    when = _when(model, item)
+    return when is not None and when <= time()
 
 
 def _shown(model, item, hidden, fields):
-    shown = model.output(item, hidden or fields is not None)
+    shown = model.output(item, hidden)
     return shown if fields is None else {name: shown[name] for name in fields if name in shown}
 
 

@@ -68,7 +68,7 @@ def _read(source, base, depth):
 
 
 class Index:
-    """An index: `.hash` and `.sort`, names of fields or None; `.project`, what tables in the cloud have."""
+    """An index: `.hash` and `.sort`, names of fields or None; it finds whole items: `.project` is for the cloud."""
 
     def __init__(self, config, hash=None):
         known(config, INDEX)
@@ -79,7 +79,8 @@ class Index:
 
 class Model:
     """A model: `.name`, `.fields`, `.indexes` (those whose keys it has), `.key_fields`, `.ttl` (or None) and `.unique`,
-    all by name; and of its process entry `.enabled` (on this device), `.sync`, `.mem`.
+    `.updated` (the time of the last change, or None), all by name; and of its process entry `.enabled` (on this
+    device), `.sync`, `.mem`.
     """
 
     def __init__(self, name, config, schema):
@@ -95,6 +96,7 @@ class Model:
             if field.type != 'date' or field.value is not None:
                 raise SchemaError('expected type date, for params.timestamps is set', field=stamp)
         fields.setdefault(self.type_field, Field({'hidden': True}, params))
+        self.updated = params['updatedField'] if 'update' in wanted else None
         self._stamps = [(stamp, fields[stamp].convert, when) for stamp, when in stamps.items()]
         ttl = [name for name, field in fields.items() if field.ttl]
         if len(ttl) > 1:
@@ -187,12 +189,22 @@ class Model:
             raise
         return item
 
+    def renew(self, item, context):
+        """Return a stored item with what this context and these templates make of it. Raises DbError."""
+        item = item | {name: self.fields[name].convert(value) for name, value in context.items() if name in self.fields}
+        if item.get(self.ttl) is not None:
+            item[self.ttl] = self.fields[self.ttl].convert(item[self.ttl])
+        self._compute(item, self._templates, context)
+        return item
+
     def _reach(self, item, path, value):
         """The field that a path leads into and its whole value, with the new one there; None if the model lacks it."""
         try:
             name, *steps = json5.query.split(path) or ('',)
             if not steps or name not in self.fields:
                 return None, None
+            if len(steps) > 100:
+                raise DbError('expected at most 100 steps')
             whole = {name: document(item.get(name))}
             json5.remove(whole, path) if value is None else json5.set(whole, path, value)
         except json5.Json5Error as error:

@@ -37,7 +37,7 @@ TABLES = {              # name: its columns, the first of which are its key, and
     'items': ('hash sort item', 2), 'meta': ('name value', 1), 'uniques': ('name value hash sort', 2),
     'expires': ('time hash sort', 3)}
 INDEX = 'hash sort phash psort', 4
-OUTBOX = 'seq INTEGER PRIMARY KEY, model, cmd, hash, sort, item, UNIQUE (hash, sort)'
+OUTBOX = 'seq INTEGER PRIMARY KEY, model, hash, sort, item, UNIQUE (hash, sort)'
 FAULTS = sqlite.sqlite3.Error, OverflowError, UnicodeError      # also for keys that SQLite cannot hold
 log = Log('db')
 
@@ -58,12 +58,13 @@ class Area:
         self.insert = f'INSERT INTO {at}.items (item, hash, sort) VALUES (?, ?, ?)'
         self.update = f'UPDATE {at}.items SET item = ? WHERE {KEYED}'
         self.delete = f'DELETE FROM {at}.items WHERE {KEYED}'
-        self.note = f'INSERT OR REPLACE INTO {at}.outbox (seq, model, cmd, hash, sort, item) VALUES (?, ?, ?, ?, ?, ?)'
+        self.note = f'INSERT OR REPLACE INTO {at}.outbox (seq, model, hash, sort, item) VALUES (?, ?, ?, ?, ?)'
         self.forget = f'DELETE FROM {at}.outbox WHERE seq = ?'
         self.holder = f'SELECT hash, sort FROM {at}.uniques WHERE name = ? AND value = ?'
         self.due = f'SELECT time, hash, sort FROM {at}.expires ORDER BY time LIMIT ?'
-        self.pending = ('SELECT seq, model, cmd, o.hash, o.sort, coalesce(o.item, i.item) '
-                        f'FROM {at}.outbox o LEFT JOIN {at}.items i ON i.hash = o.hash AND i.sort = o.sort '
+        self.pending = ("SELECT seq, model, iif(i.item IS NULL, 'remove', 'upsert'), o.hash, o.sort, "
+                        f'coalesce(i.item, o.item) FROM {at}.outbox o '
+                        f'LEFT JOIN {at}.items i ON i.hash = o.hash AND i.sort = o.sort '
                         'WHERE seq > ? ORDER BY seq LIMIT ?')
 
     def select(self, index, conditions, reverse):
@@ -81,12 +82,12 @@ class Store:
     """The tables in the file `path`, or ':memory:'. Raises DbError.
 
     indexes     names of the secondary ones
-    digest      changes when the tables of indexes have to be built again
+    digest      'a.b': changes when the tables of indexes have to be built again, and a if keys or uniques have
     sync        seconds until a commit is forced to the disk
     limit       bytes of the database
     """
 
-    opened = reading = posted = torn = False
+    opened = reading = posted = torn = closed = False
     seen = None                     # when the turn of the last get began
     depth = count = 0
     marker = ''                     # the file that says that damage was met
@@ -119,17 +120,20 @@ class Store:
         self._bound(run, False)
         if found:
             self._check(run, pages * size)
-        meta = dict(run('SELECT name, value FROM meta')) if found else {}
-        if meta.get('schema') != self.digest:
+        meta = dict(run('SELECT name, value FROM meta')) if found else {'schema': self.digest}
+        made = str(meta.get('schema'))
+        self.urgent = made.split('.')[0] != self.digest.split('.')[0]
+        if made != self.digest:
             for (name,) in run("SELECT name FROM sqlite_schema WHERE type = 'table' AND (name LIKE 'index %' "
-                               "OR name IN ('uniques', 'expires'))").fetchall():
+                               "OR name = 'expires' OR name = 'uniques' AND ?)", (self.urgent,)).fetchall():
                 run(f'DROP TABLE "{name}"')
-            meta['built'] = '[]' if found else None
+            meta['built'] = '[]'
         for statement in self.areas['main'].create:
             run(statement)
         self.building = meta.get('built')
         self.seq = max(meta.get('seq', 0), run('SELECT max(seq) FROM outbox').fetchone()[0] or 0)
-        for name, value in (('schema', self.digest), ('built', self.building), ('seq', self.seq + (1 << 32))):
+        for name, value in (('schema', '' if self.urgent else self.digest), ('built', self.building),
+                            ('seq', self.seq + (1 << 32))):
             run('INSERT OR REPLACE INTO meta VALUES (?, ?)', (name, value))
 
     def _bound(self, run, remove):
@@ -183,8 +187,11 @@ class Store:
 
     def _begin(self):
         """Make sure that a transaction is open, before a change."""
-        if self.depth and self.opened:
-            return
+        if self.depth:
+            if self.owner is not (local.kernel and local.kernel.current):
+                raise DbError('the batch of another fiber is open: it must not await')
+            if self.opened:
+                return
         if self.count >= TURN or self.reading:
             self.commit()
         if not self.opened:
@@ -246,6 +253,7 @@ class Store:
             self.commit()
             self._begin()
             self.writers.clear()
+            self.owner = local.kernel and local.kernel.current
         self.depth += 1
 
     def __exit__(self, kind, error, trace):
@@ -256,7 +264,7 @@ class Store:
                     self._run(f'ROLLBACK TO batch{self.depth}')
                 self._run(f'RELEASE batch{self.depth}')
             return
-        torn, self.torn = self.torn, False
+        torn, self.torn = self.torn, self.closed
         if not (kind or torn):
             self.commit()
         elif self.opened:
@@ -308,11 +316,17 @@ class Store:
         """Put the text of an item, or remove it where that is None; False where a new one is there already.
 
         links       rows for other tables as (table, values); gone: those that it had
-        note        for the outbox: (model, command)
+        note        for the outbox: the name of its model
         """
         area, run, torn = self.areas[at], self.execute, False
         self._begin()
         try:
+            for row in links:                   # refuse what SQLite would, before anything has changed
+                for value in row[1]:
+                    if type(value) is str:
+                        value.encode()
+                    elif type(value) is int:
+                        value.to_bytes(8, 'big', signed=True)
             self._bound(run, text is None)
             if text is None:
                 item = run(area.get, (hash, sort)).fetchone() if note else None
@@ -335,7 +349,7 @@ class Store:
                     run(area.put[row[0]], row[1])
             if note:
                 self.seq += 1
-                run(area.note, (self.seq, *note, hash, sort, *item))
+                run(area.note, (self.seq, note, hash, sort, *item))
         except FAULTS as error:
             raise self._fault(error, torn) from None
         finally:
@@ -353,6 +367,8 @@ class Store:
             name = ('x.hash', 'x.sort')[place]
             if type(key) is Prefix:
                 end, goes_on = _after(key.text), after is not None and place == exact
+                if goes_on and not str(after[place]).startswith(key.text):
+                    raise DbError('expected a key with this prefix')
                 if not goes_on or reverse:
                     conditions.append(f'{name} >= ?')
                     values.append(key.text)
@@ -397,6 +413,8 @@ class Store:
                         self._run(self.areas['main'].put[table], values)
                 self.building = json5.to_json(rows[-1][:2]) if len(rows) == STEP else None
                 self._run("UPDATE meta SET value = ? WHERE name = 'built'", (self.building,))
+                if self.building is None:
+                    self._run("UPDATE meta SET value = ? WHERE name = 'schema'", (self.digest,))
         return self.building is not None
 
     # The file
@@ -415,10 +433,14 @@ class Store:
 
     def end(self):
         """Commit, and take no more; the file is still to be closed."""
+        self.closed = DbError(f'{self.file.path}: the database is closed')
         try:
-            self.commit()
+            self._undo(self.closed) if self.depth else self.commit()
         finally:
-            self.torn = DbError(f'{self.file.path}: the database is closed')
+            self.torn, self.execute = self.closed, self._refuse     # a helper thread is about to close it
+
+    def _refuse(self, *_):
+        raise self.closed
 
     def check(self):
         """What is wrong with the file: a list of texts, empty where nothing is."""

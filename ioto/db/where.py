@@ -209,23 +209,32 @@ class _Parser:
     def field(self):
         """A function from an item to the value of the field that comes next, or MISSING."""
         try:
-            steps = query.split(self.token) if self.kind == 'field' else ()
-        except Json5Error:
-            steps = ()
-        if not steps or query.APPEND in steps:
-            raise self.error('${field}')
+            get = getter(self.token if self.kind == 'field' else '')
+        except DbError:
+            raise self.error('${field}') from None
         self.step()
-        if len(steps) == 1:
-            return lambda item, name=steps[0]: item.get(name, MISSING)
-
-        def get(value):
-            for step in steps:
-                key, there = query.find(value, step)
-                if not there:
-                    return MISSING
-                value = value[key]
-            return value
         return get
+
+
+def getter(path, default=MISSING):
+    """Return a function from an item to the value at a path, or the default. Raises DbError."""
+    try:
+        steps = query.split(path)
+    except Json5Error:
+        steps = ()
+    if not steps or query.APPEND in steps:
+        raise DbError('expected the path of a field', field=path)
+    if len(steps) == 1:
+        return lambda item, name=steps[0]: item.get(name, default)
+
+    def get(value):
+        for step in steps:
+            key, there = query.find(value, step)
+            if not there:
+                return default
+            value = value[key]
+        return value
+    return get
 
 
 def compile(text, substitutions=None):

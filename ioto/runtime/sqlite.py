@@ -9,9 +9,9 @@ A WAL of `limit` bytes is copied into the database by a second connection in a h
 in the order that SQLite demands, while commits go on (PASSIVE); again, up to PASSES times, until none has come
 meanwhile. Then the WAL is cut to nothing (TRUNCATE), which takes no time. If some came all the same and it has `most`
 bytes, commits are excluded for two forcings of a few pages: who can wait looks at `held` and awaits `free`, else a
-commit waits. Between copying and cutting a commit that finds all of the WAL copied begins it anew, over old frames,
-which has to be forced (else a power cut could leave frames of two ages): so synchronous is NORMAL then, and OFF only
-while the WAL began as an empty file.
+commit waits; where no scheduler runs it copies. Between copying and cutting a commit that finds all of the WAL copied
+begins it anew, over old frames, which has to be forced (else a power cut could leave frames of two ages): so
+synchronous is NORMAL then, and OFF only while the WAL began as an empty file.
 
 One process has a file, by a lock on its WAL: closing any descriptor of the database itself would drop SQLite's locks
 (fcntl(2)).
@@ -55,7 +55,7 @@ class File:
     .held .free     whether the WAL is being cut, and a runtime.Event for its end
     """
 
-    wal, broken, timer, copying, blocked = -1, None, None, False, False
+    wal, broken, timer, copying, blocked, closing = -1, None, None, False, False, False
     connection = copier = None
     commits = synced = 0        # how many commits there were, and how many of them are on the disk
 
@@ -177,11 +177,12 @@ class File:
 
     def _committed(self):
         self.commits += 1
-        kernel = local.kernel
-        if kernel is not None:
+        kernel, size = local.kernel, os.fstat(self.wal).st_size
+        if size >= self.mark + (16 if kernel else 1) * self.most > self.mark:
+            self._relax(self._copy('TRUNCATE'))             # there is no fiber to do it, or no turn for it
+        elif kernel is not None:
             if self.timer is None:
                 self.timer = kernel.call_later(self.sync, self._force_later, kernel)
-            size = os.fstat(self.wal).st_size
             if not self.copying and size >= self.mark:
                 self.copying = True
                 self.connection.execute('PRAGMA synchronous=NORMAL')
@@ -226,7 +227,9 @@ class File:
             for _ in range(PASSES):
                 number = self.commits
                 await to_thread(self._copy, 'PASSIVE')
-                if self.commits == number and not (self.connection and self.connection.in_transaction):
+                if self.closing:
+                    return
+                if self.commits == number and not self.connection.in_transaction:
                     self._relax(self._copy('TRUNCATE'))     # all is in the database, and forced: this takes no time
                     return
             if self.wal < 0 or os.fstat(self.wal).st_size < self.most:
@@ -257,7 +260,7 @@ class File:
             self.lock.release()
 
     def _relax(self, cut):
-        if cut and self.connection and not self.connection.in_transaction:
+        if cut and not self.closing and not self.connection.in_transaction:
             self.connection.execute('PRAGMA synchronous=OFF')
 
     async def close(self):
@@ -265,10 +268,13 @@ class File:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        await to_thread(self.shut)
+        self.closing = True                     # this thread uses the connection no more
+        async with self.turn:                   # who waits for the disk is told that it is there
+            await to_thread(self.shut)
 
     def shut(self):
         """Close, waiting for the disk."""
+        self.closing = True
         with self.lock:
             self._disconnect()
             self._release()
@@ -290,7 +296,7 @@ class Memory(File):
     """The same in memory, gone when it is closed: `setup` as for File."""
 
     def __init__(self, setup):
-        self.path, self.lock = ':memory:', ThreadLock()
+        self.path, self.lock, self.turn = ':memory:', ThreadLock(), Lock()
         self.connection = sqlite3.connect(':memory:', isolation_level=None, check_same_thread=False)
         setup(self.connection, 0)
 

@@ -1,6 +1,9 @@
 """The database as an app sees it: items, queries, changes, batches, watchers, expiry and the outbox."""
 
+import base64
+import contextlib
 import io
+import json
 import random
 import time
 
@@ -8,6 +11,7 @@ import pytest
 
 from ioto import runtime
 from ioto.db import Database, DbError, SchemaError
+from ioto.db.store import Store
 from ioto.runtime import events
 from tests.child import PATIENCE
 
@@ -56,6 +60,13 @@ def ids(page):
     return [item['id'] for item in page]
 
 
+def nested(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def readings(db, rooms=('hall', 'kitchen'), count=10):
     for room in rooms:
         for n in range(count):
@@ -88,7 +99,8 @@ def test_hidden_fields_and_projections(db):
     made = db.create('User', {'id': 'a', 'email': 'a@b'}, hidden=True)
     assert made == {'_type': 'User', 'id': 'a', 'email': 'a@b', 'pk': 'User', 'sk': 'User#a'}
     assert db.get('User', {'id': 'a'}, hidden=True) == made
-    assert db.get('User', {'id': 'a'}, fields=['email', 'sk', 'nick']) == {'email': 'a@b', 'sk': 'User#a'}
+    assert db.get('User', {'id': 'a'}, fields=['email', 'sk', 'nick']) == {'email': 'a@b'}
+    assert db.get('User', {'id': 'a'}, fields=['email', 'sk'], hidden=True) == {'email': 'a@b', 'sk': 'User#a'}
     assert db.find('User', {}, fields=['id']).items == [{'id': 'a'}]
 
 
@@ -119,6 +131,13 @@ def test_a_field_by_its_path(db):
     (lambda db: db.get('Elsewhere', {'id': 'a'}), "expected a model of the schema, Fault, User, Token, Reading, State; got 'Elsewhere'"),
     (lambda db: db.find('User', {}, index='gs1'), 'User: expected an index'),
     (lambda db: db.find('User', {}, where='${id} ='), None),
+    (lambda db: db.find('User', {'nick[': 1}), 'nick[: expected the path of a field'),
+    (lambda db: db.find('User', {'other': nested(200)}), 'User.other: expected at most 100 levels'),
+    (lambda db: db.find('User', where='${id} = @{a}', substitutions={'a': nested(200)}), 'expected at most 100 levels'),
+    (lambda db: db.get_field('User', 'nick[', {'id': 'a'}), 'nick[: expected the path of a field'),
+    (lambda db: db.update('User', {'id': 'a'}, add={'nick[': 1}), 'nick[: expected the path of a field'),
+    (lambda db: db.update('User', {'id': 'a'}, push={"nick['": [1]}), "nick[': expected the path of a field"),
+    (lambda db: db.create('Fault', {'at': {'text': 'x' * 500_000}}), 'Fault: expected an item of at most 409600 characters, got 50'),
     (lambda db: db.watch('User', print, ['make']), "expected events of create, update, remove, expire; got 'make'"),
     (lambda db: db.apply('User', 'turn', {'id': 'a'}), "User: expected a command of insert, modify, create, update, upsert, remove; got 'turn'"),
 ])
@@ -221,6 +240,36 @@ def test_a_secondary_index_follows_its_items(db):
         db.get('Fault', {'severity': 'error'}, index='gs1')
 
 
+def test_a_page_ends_where_enough_items_were_looked_at(db):
+    readings(db)
+    found, next, sizes = [], None, []
+    while True:
+        page = db.find('Reading', where='${value} = {49}', scan=6, next=next)
+        found, next, sizes = found + page.items, page.next, [*sizes, len(page)]
+        if next is None:
+            break
+    assert [item['room'] for item in found] == ['hall', 'kitchen'] and sizes == [0, 1, 1, 0]
+    assert db.find('Reading', scan=20).next is None and len(db.find('Reading', scan=20, limit=3)) == 3
+
+
+def test_a_forged_next_leads_nowhere_else(db):
+    readings(db)
+    values = {'sensor': 'a', 'sk': {'begins': 'reading#k'}}
+    shape, *_ = json.loads(base64.b64decode(db.find('Reading', values, limit=1).next))
+    for keys in (['reading#a', 'reading#'], ['reading#a', 5], [1 << 80, None], [[], {}], ['\ud800', '\ud800'], [True, nested(50)]):
+        next = base64.b64encode(json.dumps([shape, *keys]).encode()).decode()
+        with pytest.raises(DbError):
+            db.find('Reading', values, next=next)
+    with pytest.raises(DbError):
+        db.find('Reading', values, next=base64.b64encode(b'[' * 100_000).decode())
+
+
+def test_true_is_no_number_also_in_filters(db):
+    db.create('Fault', {'id': 'x', 'at': {'flag': True, 'n': 1}})
+    assert ids(db.find('Fault', {'at.flag': True})) == ids(db.find('Fault', {'at.n': 1.0})) == ['x']
+    assert ids(db.find('Fault', {'at.flag': 1})) == ids(db.find('Fault', {'at.n': True})) == ids(db.find('Fault', {'at': {'flag': 1, 'n': 1}})) == []
+
+
 def test_models_that_share_a_hash_key_do_not_see_each_other(path):
     key = {'pk': {'type': 'string', 'value': 'one'}, 'sk': {'type': 'string', 'value': 'one#${id}'}, 'id': {'type': 'string'}}
     db = Database(path, {'models': {'A': key, 'B': key}})
@@ -263,6 +312,15 @@ def test_update(db, values, options, expected):
     assert db.update('Fault', {'id': 'x', **values}, **options) == {'id': 'x', **expected} == db.get('Fault', {'id': 'x'})
 
 
+@pytest.mark.parametrize('option, value', [('set', 1), ('add', 1), ('push', [1])])
+@pytest.mark.parametrize('step, times', [('.a', 5000), ('[0]', 5000), ('.a[999999999]', 1), ('.list[999999999]', 1), ('.list[-9]', 1), ('.list.x', 1)])
+def test_hostile_paths_are_refused(db, option, value, step, times):
+    made = db.create('Fault', {'id': 'x', 'at': {'list': ['a']}})
+    with pytest.raises(DbError):
+        db.update('Fault', {'id': 'x'}, **{option: {'at' + step * times: value}})
+    assert db.get('Fault', {'id': 'x'}) == made
+
+
 def test_upsert_and_replace(db):
     assert db.update('User', {'id': 'a', 'nick': 'n'}, upsert=True) == {'id': 'a', 'nick': 'n'}
     assert db.update('User', {'id': 'a', 'email': 'e'}, upsert=True) == {'id': 'a', 'nick': 'n', 'email': 'e'}
@@ -280,6 +338,18 @@ def test_unique_values_are_free_again_when_they_are_gone(db):
     db.update('User', {'id': 'b', 'email': 'two', 'nick': 'x'})
     db.create('User', {'id': 'c', 'email': 'one'})
     assert ids(db.find('User')) == ['b', 'c']
+
+
+def test_remove_many_reads_while_it_removes(db):
+    with db.batch():
+        for n in range(5000):
+            db.create('Fault', {'id': f'{n:05}', 'severity': 'warn', 'count': n % 3, 'at': {'text': 'x' * 50}})
+    assert db.remove('Fault', {}, many=True, if_='${count} > {0}') == 3333 and db.count('Fault') == 1667
+    with pytest.raises(ZeroDivisionError):
+        with db.batch():
+            assert db.remove('Fault', {}, many=True) == 1667
+            1 / 0
+    assert db.count('Fault') == db.count('Fault', {}, index='gs1') == 1667 and not db.check()
 
 
 def test_remove_many(db):
@@ -319,6 +389,34 @@ def test_numbers_of_changes_never_come_again(path):
         db.acknowledge(seen)
         db.shut()
     assert seen == sorted(set(seen))
+
+
+def test_the_outbox_agrees_with_the_items_whatever_comes_from_the_cloud(db):
+    for name in 'ab':
+        db.create('Fault', {'id': name})
+    item = db.remove('Fault', {'id': 'b'})
+    db.apply('Fault', 'remove', {'id': 'a'})
+    db.apply('Fault', 'upsert', {**item, 'count': 2})
+    assert [(command, item.get('id'), item.get('count')) for _, _, command, _, item in db.pending()] == [
+        ('remove', None, None), ('upsert', 'b', 2)]
+    for name in 'ab':                                                           # create, remove, create again: in that order
+        db.update('Fault', {'id': name}, upsert=True)
+        db.remove('Fault', {'id': name})
+    db.create('Fault', {'id': 'a'})
+    assert [(command, item['id']) for _, _, command, _, item in db.pending()] == [('remove', 'b'), ('upsert', 'a')]
+
+
+@pytest.mark.parametrize('iso', [True, False])
+def test_what_is_older_than_here_is_not_taken_from_the_cloud(path, iso):
+    model = {**KEY, 'id': {'type': 'string'}, 'n': {'type': 'number'}}
+    db = Database(path, {'params': {'timestamps': True, 'isoDates': iso}, 'models': {'A': model}, 'process': {'A': {'sync': 'both'}}})
+    mine = db.create('A', {'id': 'a', 'n': 1})
+    assert db.apply('A', 'upsert', {'id': 'a', 'n': 2, 'updated': '2020-01-01T00:00:00Z'}) is None
+    assert db.apply('A', 'remove', {'id': 'a', 'updated': '2020-01-01T00:00:00Z'}) is None
+    assert db.get('A', {'id': 'a'}) == mine and len(db.pending()) == 1
+    assert db.apply('A', 'upsert', {'id': 'a', 'n': 3, 'updated': '2200-01-01T00:00:00Z'})['n'] == 3
+    assert db.apply('A', 'remove', {'id': 'a'})['n'] == 3
+    db.shut()
 
 
 def test_what_comes_from_the_cloud_is_not_sent_back(db):
@@ -374,6 +472,73 @@ def test_a_batch_must_not_await(db):
         db.create('User', {'id': 'd'})
         assert ids(db.find('User')) == ['a', 'd']
     run(main)
+
+
+def test_a_batch_that_awaits_takes_nothing_of_other_fibers_with_it(db):
+    async def awaits():
+        with db.batch():
+            db.create('User', {'id': 'a'})
+            await runtime.sleep(0)
+
+    async def other():
+        for call in (db.batch, contextlib.nullcontext):
+            with pytest.raises(DbError, match='batch of another fiber is open'), call():
+                db.create('User', {'id': 'b'})
+        await runtime.sleep(0.01)
+        db.create('User', {'id': 'c'})
+        await db.flush()
+
+    async def main():
+        async with runtime.TaskGroup() as group:
+            group.spawn(refused())
+            group.spawn(other())
+        assert ids(db.find('User')) == ['c']
+
+    async def refused():
+        with pytest.raises(DbError, match='nothing may be awaited in it'):
+            await awaits()
+    run(main)
+
+
+def test_a_batch_may_be_cancelled_and_must_not_flush(db):
+    async def stuck():
+        with db.batch():
+            db.create('User', {'id': 'a'})
+            await runtime.sleep(PATIENCE)
+
+    async def main():
+        fiber = runtime.spawn(stuck())
+        await runtime.sleep(0)
+        await runtime.sleep(0)
+        fiber.cancel()
+        await runtime.sleep(0)
+        await runtime.sleep(0)
+        with pytest.raises(DbError, match='expected the end of the batch first'):
+            with db.batch():
+                db.create('User', {'id': 'b'})
+                await db.flush()
+        db.create('User', {'id': 'c'})
+        await db.flush()
+        assert ids(db.find('User')) == ['c']
+    run(main)
+
+
+def test_closing_within_a_batch_and_use_after_it_are_errors(path, db):
+    with pytest.raises(DbError, match='closed'):
+        with db.batch():
+            db.create('User', {'id': 'a'})
+            db.shut()
+    for call in (lambda: db.create('User', {'id': 'b'}), lambda: db.get('User', {'id': 'a'}), db.expire, db.vacuum,
+                 lambda: db.find('User'), db.batch().__enter__, lambda: db.size, lambda: db.pending()):
+        with pytest.raises(DbError, match='the database is closed'):
+            call()
+    db.shut()
+    again = Database(path, SCHEMA)
+    assert not again.count('User')
+    with pytest.raises(DbError, match='in use'):
+        Database(path, SCHEMA)
+    again.create('User', {'id': 'a'})
+    again.shut()
 
 
 # Watchers
@@ -476,6 +641,151 @@ def test_a_running_scheduler_removes_what_expires(path):
         assert db._due > time.time() + 900
         await db.close()
     run(main)
+
+
+def test_what_expires_cannot_be_refused_and_a_failure_stops_nothing(path, monkeypatch, capfd):
+    monkeypatch.setattr('ioto.db.database.AGAIN', 0.01)
+    monkeypatch.setattr('ioto.db.database.BATCH', 2)
+    failures = [DbError('for once')]
+
+    def refuse(event, model, item, old):
+        if event == 'expire':
+            raise DbError('expected to stay')
+
+    async def main():
+        db = Database(path, SCHEMA)
+        expire, gone = db.expire, []
+
+        def fails(limit):
+            if failures:
+                raise failures.pop()
+            return expire(limit)
+        db.expire = fails
+        db.watch('Token', refuse, before=True)
+        db.watch('Token', lambda *args: gone.append(args), ['expire'])
+        for name in range(20):
+            db.create('Token', {'id': str(name), 'until': time.time() - 10})
+        begun = time.monotonic()
+        while len(gone) < 20:
+            await runtime.sleep(0.01)
+        assert time.monotonic() - begun < 5
+        await db.close()
+    run(main)
+    assert 'for once' in capfd.readouterr().err
+
+
+def test_who_hears_of_what_expires_may_change_what_took_its_place(db):
+    def again(event, model, item, old):
+        db.update('Token', {'id': 'b', 'word': 'mine'})
+    db.create('Token', {'id': 'b', 'word': 'b'})
+    db.create('Token', {'id': 'a', 'word': 'a', 'until': time.time() - 1})
+    db.watch('Token', again, ['expire'])
+    db.update('Token', {'id': 'b', 'word': 'a'})
+    assert db.get('Token', {'id': 'b'})['word'] == 'mine'
+    db.create('Token', {'id': 'c', 'word': 'a'})
+
+
+def test_a_model_that_comes_to_stay_in_memory_leaves_what_it_had(path, db):
+    db.create('Token', {'id': 'a', 'until': time.time() - 1, 'word': 'w'})
+    db.create('Token', {'id': 'b', 'word': 'x'})
+    db.shut()
+    other = Database(path, {**SCHEMA, 'process': {'Token': {'mem': True}}})
+    other.create('Token', {'id': 'a', 'word': 'x'})
+    assert other.expire() == 0 and ids(other.find('Token')) == ['a']
+    other.shut()
+    db = Database(path, SCHEMA)
+    assert ids(db.find('Token')) == ['b'] and db.expire() == 1
+    db.shut()
+
+
+# Schemas and contexts that change
+
+OLD = {'pk': {'type': 'string', 'value': 'old#${accountId}'}, 'sk': {'type': 'string', 'value': 'a#${id}'},
+       'id': {'type': 'string'}, 'name': {'type': 'string', 'unique': True}, 'n': {'type': 'number'}}
+NEW = {**OLD, 'pk': {'type': 'string', 'value': 'new#${accountId}'}, 'sk': {'type': 'string', 'value': '${n:4}#${id}'}}
+
+
+def changing(model):
+    return {'models': {'A': model}, 'context': {'accountId': 'none'}, 'process': {'A': {'sync': 'up'}}}
+
+
+@pytest.mark.parametrize('model, context, key', [
+    (NEW, {}, ('new#none', '0007#7')), (OLD, {'accountId': 'mine'}, ('old#mine', 'a#7')), (NEW, {'accountId': 'mine'}, ('new#mine', '0007#7'))])
+def test_items_follow_templates_and_context_to_their_new_keys(path, monkeypatch, model, context, key):
+    db = Database(path, changing(OLD))
+    for n in range(200):
+        db.create('A', {'id': str(n), 'n': n, 'name': f'name {n}'})
+    db.acknowledge([row[0] for row in db.pending(1000)])
+    db.shut()
+    monkeypatch.setattr('ioto.db.database.PATIENCE', -1)
+
+    async def main():
+        db = Database(path, changing(model), context=context)
+        await db.close()
+    run(main)
+    db = Database(path, changing(model), context=context)
+    assert db.count('A') == 200 and db._store.building is None
+    item = db.get('A', {'id': '7', 'n': 7}, hidden=True)
+    assert (item['pk'], item['sk']) == key
+    with pytest.raises(DbError, match='there is one'):
+        db.create('A', {'id': '7', 'n': 7})
+    with pytest.raises(DbError, match='A.name'):
+        db.create('A', {'id': '300', 'n': 7, 'name': 'name 7'})
+    assert db.update('A', {'id': '7', 'n': 7, 'name': 'name 300'})['name'] == 'name 300'
+    changes = {(change['pk'], change['sk']): command for _, _, command, change, _ in db.pending(1000)}
+    assert len(changes) == 400 and changes['old#none', 'a#7'] == 'remove' and changes[key] == 'upsert'
+    assert not db.check()
+    db.shut()
+
+
+def test_moving_that_is_cut_off_begins_anew_also_with_the_schema_of_before(path, monkeypatch):
+    db = Database(path, changing(OLD))
+    for n in range(200):
+        db.create('A', {'id': str(n), 'n': n, 'name': str(n)})
+    db.shut()
+    for model in (OLD, NEW):
+        steps, build = iter('ab'), Store.build
+        with monkeypatch.context() as patch, pytest.raises(StopIteration):
+            patch.setattr(Store, 'build', lambda store, link: next(steps) and build(store, link))
+            Database(path, changing(NEW))
+        db = Database(path, changing(model))
+        assert db.count('A') == 200 == len(db.pending(1000)) - len([row for row in db.pending(1000) if row[2] == 'remove'])
+        with pytest.raises(DbError, match='A.name'):
+            db.create('A', {'id': '300', 'n': 7, 'name': '7'})
+        db.shut()
+
+
+def test_a_field_that_comes_to_be_a_ttl_or_of_another_type(path, capfd):
+    model = {**KEY, 'id': {'type': 'string'}, 'until': {'type': 'date', 'isoDates': True}, 'sort': {'type': 'string'}, 'n': {'type': 'number'}}
+    indexes = {'primary': {'hash': 'pk', 'sort': 'sk'}, 'gs1': {'hash': 'pk', 'sort': 'sort'}}
+    db = Database(path, {'indexes': indexes, 'models': {'A': model}})
+    for name, until, sort in (('a', '2020-01-01', '5'), ('b', '2200-01-01T00:00:00.5Z', '7'), ('c', '2200-01-01', 'x')):
+        db.create('A', {'id': name, 'until': until, 'sort': sort})
+    db.shut()
+    other = {**model, 'until': {'type': 'date', 'ttl': True}, 'sort': {'type': 'number'}}
+
+    async def main():
+        db = Database(path, {'indexes': indexes, 'models': {'A': other}})
+        assert ids(db.find('A')) == ['b', 'c'] and ids(db.find('A', {'pk': 'A'}, index='gs1')) == ['b']
+        assert db.update('A', {'id': 'b', 'n': 1})['n'] == 1 and db.remove('A', {'id': 'c'})['id'] == 'c'
+        assert db.find('A').items[0]['until'] == 7258118401
+        await db.close()
+    run(main)
+
+
+def test_of_two_items_that_would_become_one_the_second_stays_as_it_is(path, capfd):
+    db = Database(path, changing(OLD))
+    for name in 'ab':
+        db.create('A', {'id': name, 'n': 1, 'name': name})
+    db.shut()
+    other = {**OLD, 'sk': {'type': 'string', 'value': 'n#${n}'}}
+    db = Database(path, changing(other))
+    assert db.get('A', {'n': 1})['id'] == 'a' and db.export(io.StringIO()) == 2
+    assert 'an item is left as it is' in capfd.readouterr().err
+    db.shut()
+    db = Database(path, changing(OLD))
+    assert [db.get('A', {'id': name})['name'] for name in 'ab'] == ['a', 'b'] and db.count('A') == 2
+    db.shut()
 
 
 # The whole

@@ -1,5 +1,6 @@
 """The tables: what one transaction is, in which order rows come, and how tables of indexes are built again."""
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -208,6 +209,42 @@ def test_a_page_far_in_is_sought_not_read_up_to(tables):
                 assert steps < 20
 
 
+@pytest.mark.parametrize('key', [1 << 64, '\ud800'])
+def test_a_key_that_cannot_be_undoes_nothing_else(path, tables, key):
+    async def main():
+        put(tables, 1)
+        with pytest.raises(DbError):
+            put(tables, 2, links=[('index gs1', ('a', 'b', 'h', 2)), ('index gs1', ('a', key, 'h', 2))])
+        put(tables, 3)
+        await tables.flush()
+        assert seen(path) == [1, 3]
+    run(main)
+
+
+def test_closing_waits_for_who_flushes_and_copies(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, 'WAL', 20_000)
+
+    async def main():
+        for n in range(40):
+            tables = Store(str(tmp_path / f'{n}.db'), ['gs1'], 'digest')
+            for m in range(300):
+                tables.change('main', 'h', m, 'x' * 100, True)
+            flushing = runtime.spawn(tables.flush())
+            for _ in range(n % 4):
+                await runtime.sleep(0)
+            closing = runtime.spawn(close(tables))
+            while not closing.done:
+                with pytest.raises(DbError, match='closed') if tables.closed else contextlib.nullcontext():
+                    tables.get('main', 'h', 1)
+                await runtime.sleep(0)
+            await flushing.join()
+
+    async def close(tables):
+        tables.end()
+        await tables.file.close()
+    run(main)
+
+
 # Tables that are built again
 
 def schema(template):
@@ -231,7 +268,7 @@ def test_other_templates_and_indexes_are_there_when_the_database_is_open(path):
         db = Database(path, schema(template))
         assert db._store.building is None
         stored = db.get('A', {'id': 1}, hidden=True)
-        assert stored['gs1pk'] == 'old#odd'                     # until it is updated
+        assert stored['gs1pk'] == template.replace('${kind}', 'odd')
         db.shut()
     other = schema('old#${kind}')
     other['indexes']['gs2'] = {'hash': 'kind', 'sort': 'id'}
@@ -294,6 +331,27 @@ def test_the_wal_of_a_writer_that_never_pauses_stays_bounded(path, monkeypatch, 
         tables.end()
         await tables.file.close()
     run(main)
+
+
+@pytest.mark.parametrize('scheduler', [True, False])
+def test_the_wal_stays_bounded_where_no_fiber_can_copy_it(path, monkeypatch, scheduler):
+    monkeypatch.setattr(store, 'WAL', 50_000)
+    monkeypatch.setattr(store, 'MOST', 100_000)
+    monkeypatch.setattr(store, 'TURN', 1)
+
+    async def main():
+        work()
+
+    def work():
+        tables, most = Store(path, ['gs1'], 'digest'), 0
+        for n in range(3000):
+            put(tables, n)
+            most = max(most, os.path.getsize(f'{path}-wal'))
+        assert 100_000 < most < (2_000_000 if scheduler else 300_000)
+        tables.end()
+        tables.file.shut()
+    run(main) if scheduler else work()
+    assert len(seen(path)) == 3000
 
 
 def test_gets_of_a_turn_share_a_transaction_that_ends_with_it(path, tables):
