@@ -41,4 +41,4 @@ def test_the_programs_compile(text):
 
 
 def test_there_are_examples():
-    assert len(blocks('js')) == 4 and len(blocks('python')) == 5
+    assert len(blocks('js')) == 4 and len(blocks('python')) == 6
