@@ -29,7 +29,7 @@ from .watchers import EVENTS, Watchers
 PATIENCE = 0.25             # seconds that opening may take to build the tables of indexes; the rest is done in a fiber
 NAP = 3600.0                # seconds until items that expire are looked for again, at most, for the clock may be set
 REST = 0.02                 # between the steps in which they are removed
-AGAIN = 60.0                # until that is tried again where it failed
+AGAIN = 60                  # until that is tried again where it failed
 ITEM = 400 << 10            # characters of an item, at most; DynamoDB has such a bound
 BATCH = 50                  # items that expire, or lines that are imported, in one transaction
 COMMANDS = ('insert', 'modify', 'create', 'update', 'upsert', 'remove')
