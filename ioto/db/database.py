@@ -23,13 +23,13 @@ from .errors import Conflict, DbError
 from .fields import Prefix
 from .schema import Schema, load
 from .store import Store
-from .values import document, seconds
+from .values import document, mapping, seconds
 from .watchers import EVENTS, Watchers
 
 PATIENCE = 0.25             # seconds that opening may take to build the tables of indexes; the rest is done in a fiber
 NAP = 3600.0                # seconds until items that expire are looked for again, at most, for the clock may be set
 REST = 0.02                 # between the steps in which they are removed
-AGAIN = 60.0                # until that is tried again where it failed
+AGAIN = 60                  # until that is tried again where it failed
 ITEM = 400 << 10            # characters of an item, at most; DynamoDB has such a bound
 BATCH = 50                  # items that expire, or lines that are imported, in one transaction
 COMMANDS = ('insert', 'modify', 'create', 'update', 'upsert', 'remove')
@@ -284,7 +284,7 @@ class Database:
         old = self._load(model, hash, sort)
         self._expect(model, old, None if upsert else exists, if_, substitutions)
         now, context = time(), self._context[model.name]
-        item = old or model.prepare(values, now, context)
+        item = old or model.prepare({**values, **(set or {})}, now, context)
         changes = dict(values) if old else {}
         changes.update(set or {}, **dict.fromkeys(remove))
         for paths, start, what in (add, 0, 'a number here and to add'), (push, [], 'a list here and to push'):
@@ -495,6 +495,7 @@ class Database:
         model, command = self._model(model), command.lower()
         if command not in COMMANDS:
             raise DbError(f'expected a command of {", ".join(COMMANDS)}; got {command!r}', model.name)
+        item = mapping(item)
         keys, stamp = self._key(model, item), model.updated
         mine = (self._load(model, *keys) or {}).get(stamp) or 0
         if seconds(mine) > seconds(item.get(stamp) or mine):
@@ -528,8 +529,8 @@ class Database:
                 for line in chunk:
                     count += 1
                     try:
-                        item = json5.parse(line)
-                        self._take(self._model(isinstance(item, dict) and item.get(self._type)), item, True)
+                        item = mapping(json5.parse(line))
+                        self._take(self._model(item.get(self._type)), item, True)
                     except (json5.Json5Error, DbError) as error:
                         raise DbError(f'line {count}: {error}') from None
         return count

@@ -117,7 +117,6 @@ class Store:
         run(f'PRAGMA cache_size = -{CACHE}')
         pages, size = (run(f'PRAGMA {name}').fetchone()[0] for name in ('page_count', 'page_size'))
         self.roomy, self.pages = None, int(self.limit // size) if self.limit else 0
-        self._bound(run, False)
         if found:
             self._check(run, pages * size)
         meta = dict(run('SELECT name, value FROM meta')) if found else {'schema': self.digest}
@@ -137,8 +136,8 @@ class Store:
             run('INSERT OR REPLACE INTO meta VALUES (?, ?)', (name, value))
 
     def _bound(self, run, remove):
-        """Bound the file: to remove needs a little more room than there is, for the outbox."""
-        if self.pages and self.roomy is not remove:
+        """Bound the file: to remove needs a little more room than there is, for the outbox; to open must not fail."""
+        if self.pages and not self.urgent and self.roomy is not remove:
             self.roomy = remove
             run(f'PRAGMA max_page_count = {self.pages + remove * (self.pages // 16 + 16)}')
 
@@ -414,6 +413,7 @@ class Store:
                 self.building = json5.to_json(rows[-1][:2]) if len(rows) == STEP else None
                 self._run("UPDATE meta SET value = ? WHERE name = 'built'", (self.building,))
                 if self.building is None:
+                    self.urgent = False
                     self._run("UPDATE meta SET value = ? WHERE name = 'schema'", (self.digest,))
         return self.building is not None
 

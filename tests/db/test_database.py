@@ -139,6 +139,8 @@ def test_a_field_by_its_path(db):
     (lambda db: db.update('User', {'id': 'a'}, push={"nick['": [1]}), "nick[': expected the path of a field"),
     (lambda db: db.create('Fault', {'at': {'text': 'x' * 500_000}}), 'Fault: expected an item of at most 409600 characters, got 50'),
     (lambda db: db.watch('User', print, ['make']), "expected events of create, update, remove, expire; got 'make'"),
+    (lambda db: db.apply('User', 'upsert', {'id': 'b', 'other': float('inf')}), 'expected a number'),
+    (lambda db: db.apply('User', 'upsert', ['id']), 'expected an object, got an array'),
     (lambda db: db.apply('User', 'turn', {'id': 'a'}), "User: expected a command of insert, modify, create, update, upsert, remove; got 'turn'"),
 ])
 def test_a_mistake_is_a_clear_error_and_changes_nothing(db, call, message):
@@ -328,6 +330,12 @@ def test_upsert_and_replace(db):
     assert db.update('Fault', {'id': 'c'}, upsert=True, add={'count': 1}, push={'tags': [1]}) == {'id': 'c', 'count': 1, 'tags': [1]}
     assert db.create('User', {'id': 'a', 'nick': 'k'}, exists=True) == {'id': 'a', 'nick': 'k'} == db.get('User', {'id': 'a'})
     assert db.create('User', {'id': 'd'}, exists=None) == {'id': 'd'}
+
+
+def test_what_is_required_may_come_by_set_where_an_item_is_made():
+    db = Database(':memory:', {'models': {'A': {**KEY, 'id': {'type': 'string'}, 'name': {'type': 'string', 'required': True}}}})
+    assert db.update('A', {'id': 'a'}, set={'name': 'x'}, upsert=True) == {'id': 'a', 'name': 'x'}
+    db.shut()
 
 
 def test_unique_values_are_free_again_when_they_are_gone(db):
@@ -773,6 +781,25 @@ def test_a_field_that_comes_to_be_a_ttl_or_of_another_type(path, capfd):
     run(main)
 
 
+def test_items_can_move_in_a_full_database(path):
+    db = Database(path, changing(OLD), limit=400_000)
+    with pytest.raises(DbError, match='full'):
+        for n in range(10_000):
+            db.create('A', {'id': str(n), 'n': n, 'name': str(n)})
+    db.shut()
+    db = Database(path, changing(NEW), limit=400_000)
+    assert db.count('A') == n == len([row for row in db.pending(20_000) if row[2] == 'upsert'])
+    with pytest.raises(DbError, match='full'):
+        for m in range(n, 10_000):
+            db.create('A', {'id': str(m), 'n': m, 'name': str(m)})
+    assert db.remove('A', {'id': '0', 'n': 0})['n'] == 0 and not db.check()
+    db.acknowledge([row[0] for row in db.pending(20_000)])
+    db.vacuum()
+    assert db.size[1] < 500_000
+    db.create('A', {'id': '0', 'n': 0})
+    db.shut()
+
+
 def test_of_two_items_that_would_become_one_the_second_stays_as_it_is(path, capfd):
     db = Database(path, changing(OLD))
     for name in 'ab':
@@ -829,7 +856,8 @@ def test_what_is_exported_can_be_imported_again(db):
     assert other.import_(io.StringIO(file.getvalue())) == 21 == other.import_(io.StringIO(file.getvalue()))
     assert other.find('Reading').items == db.find('Reading').items and other.get('User', {'id': 'ä\n'})['email'] == 'x'
     for line, message in (('{', 'line 2: '), ('{"_type":"X"}', "line 2: expected a model"), ('[]', 'line 2: '),
-                          ('{"_type":"User"}', 'line 2: User.id: expected a value')):
+                          (f'{{"_type":"User","id":"a","other":{"[" * 200 + "]" * 200}}}', 'line 2: expected at most 100 levels'),
+                          ('{"_type":"User","id":"a","other":NaN}', 'line 2: expected a number'), ('{"_type":"User"}', 'line 2: User.id: expected a value')):
         with pytest.raises(DbError, match=message):
             other.import_([file.getvalue().splitlines()[0], line])
     other.shut()
