@@ -3,6 +3,7 @@ pipelines, and SIGTERM during a transfer. What must hold: the right status, a we
 where the framing is in doubt, nobody else delayed, no connection left behind.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -124,10 +125,12 @@ def test_answer_is_the_same_however_a_bad_request_is_cut(agent):
 
 def test_half_sent_head_is_answered_408(agent):
     """timeouts.parse bounds the time for a head, counted from its first byte."""
-    for data in (b'GET / HT', b'GET / HTTP/1.1\r\n', b'GET / HTTP/1.1\r\nHost: test\r\nX: '):
-        with Connection(agent.port) as connection:
-            connection.send(data)
-            began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        began, connections = time.monotonic(), []
+        for data in (b'GET / HT', b'GET / HTTP/1.1\r\n', b'GET / HTTP/1.1\r\nHost: test\r\nX: '):
+            connections.append(stack.enter_context(Connection(agent.port)))
+            connections[-1].send(data)
+        for connection in connections:
             answer = connection.response()
             took = time.monotonic() - began
             assert answer.status == 408, answer
@@ -428,7 +431,7 @@ def test_sigterm_when_idle_exits_at_once(tmp_path):
 
 def test_sigterm_is_bounded_by_a_stuck_client(tmp_path):
     """A client that never reads its answer cannot keep the agent from stopping."""
-    agent = webchild.start(tmp_path)
+    agent = webchild.start(tmp_path, timeouts={'grace': '2 secs'})
     try:
         with Connection(agent.port, receive_buffer=4096) as connection:
             connection.send(request('/big.bin') * 40)
