@@ -53,3 +53,22 @@ def named_certs(certs, tmp_path_factory):
             (folder / f'ca.{end}').write_bytes((certs / f'ca.{end}').read_bytes())
         subprocess.run([sys.executable, CERTS, folder, name], check=True, capture_output=True)
     return found
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 1 MB, for root; `remount` changes it."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], capture_output=True).returncode:
+        pytest.skip('only root may mount')
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', '-l', folder], check=True)
+
+
+@pytest.fixture
+def remount(disk):
+    """A function that changes an option of `disk`, such as 'ro' or 'size=2m'."""
+    return lambda option: subprocess.run(['mount', '-o', f'remount,{option}', disk], check=True)

@@ -25,7 +25,7 @@ from ..http.uri import percent_encode
 from ..runtime import Event, sleep, spawn
 from ..runtime.log import Log
 from .errors import Conflict, DbError
-from .service import ServiceError
+from ..runtime.units import PropertyError
 
 OPTIONS = ('limit', 'next', 'where', 'index', 'reverse', 'fields', 'count', '_xsrf')
 PAGE, LONGEST = 100, 1000       # items in a page, if the client does not say, and at most
@@ -43,7 +43,7 @@ class Missing(DbError):
 
 
 class Api:
-    """The actions of a Service's database on a web server. Raises ServiceError for roles that there are not."""
+    """The actions of a Service's database on a web server. Raises PropertyError for roles that there are not."""
 
     def __init__(self, service, server):
         self.service, self.server = service, server
@@ -61,7 +61,7 @@ class Api:
         for name, role in roles.items():
             if known and role not in (*known, ANYONE, NOBODY):
                 expected = f"expected a role of auth.roles, '{ANYONE}' or '{NOBODY}'"
-                raise ServiceError(f'database.api.{name}', f'{expected}, got {role!r}')
+                raise PropertyError(f'database.api.{name}', f'{expected}, got {role!r}')
         self.roles = roles
 
     # Who may

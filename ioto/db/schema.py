@@ -21,7 +21,7 @@ from os.path import dirname, join
 from .. import json5
 from ..runtime import units
 from .errors import DbError, SchemaError
-from .fields import Field, Prefix, bad, compile_fields, each, fill, key_part, known, rows, template
+from .fields import Field, bad, compile_fields, each, fill, key_part, known, rows, template
 from .values import document, iso, seconds, text
 
 INDEX = {'hash': str, 'sort': str, 'project': (str, list), 'follow': bool, 'type': str, 'description': str}

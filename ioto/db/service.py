@@ -1,6 +1,6 @@
 """`services.database`: a Database as its configuration wants it; and `services.demo`, which counts in it.
 
-Making a Service checks the schema and that this board has SQLite, and opens nothing; a mistake is a ServiceError that
+Making a Service checks the schema and that this board has SQLite, and opens nothing; a mistake is a PropertyError that
 names its property. The file is opened at the start, before the app's; a stop forces all to the disk. Of what a reload
 reads only `database.api` takes effect, the rest at a restart.
 """
@@ -10,19 +10,12 @@ import re
 from .. import json5
 from ..runtime import sleep
 from ..runtime.log import Log
+from ..runtime.units import PropertyError
 from .errors import DbError, SchemaError
 from .schema import load
 
 STORE, COUNTER = 'Store', {'key': 'counter'}        # the model and item that the demo counts in
 log = Log('db')
-
-
-class ServiceError(ValueError):
-    """A wrong property of the configuration: `.property` is its name, `.message` what is wrong."""
-
-    def __init__(self, property, message):
-        super().__init__(f'{property}: {message}')
-        self.property, self.message = property, message
 
 
 class Service:
@@ -44,12 +37,12 @@ class Service:
                                                                     ('deviceId', device.get('id'))) if value}}
         self.api = {'read': 'user', 'write': 'admin', **config.get('api', {})}
         if 'schema' not in values:
-            raise ServiceError('services.database', 'it needs a schema: schema.json5, or `schema` in ioto.json5')
+            raise PropertyError('services.database', 'it needs a schema: schema.json5, or `schema` in ioto.json5')
         self.schema = _load(values['schema'], resolve)
         try:
             from .database import Database
         except ImportError as error:
-            raise ServiceError('services.database', str(error)) from None
+            raise PropertyError('services.database', str(error)) from None
         self.open = Database
 
     def key_fields(self, model):
@@ -84,7 +77,7 @@ class Service:
 
 
 def _load(source, resolve):
-    """The Schema of a configuration. Raises ServiceError."""
+    """The Schema of a configuration. Raises PropertyError."""
     own, base = isinstance(source, dict), resolve('@config/')
     try:
         return load(source, base) if own else load(resolve(source))
@@ -94,8 +87,8 @@ def _load(source, resolve):
             files = [os.path.join(base, name) for name in reversed(source.get('blend', ()))]
             name = next((name for name in files if json5.get(json5.load(name), field) is not None), '')
         if not name:
-            raise ServiceError(f'schema.{error.field}'.rstrip('.'), error.reason) from None
+            raise PropertyError(f'schema.{error.field}'.rstrip('.'), error.reason) from None
         with open(name, 'rb') as file:
             line, column = json5.locate(file.read(), field)
         message = f'{name}:{line}:{column}: {DbError.__str__(error)}'
-        raise ServiceError('schema.blend' if own else 'schema', message) from None
+        raise PropertyError('schema.blend' if own else 'schema', message) from None

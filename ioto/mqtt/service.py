@@ -1,7 +1,7 @@
 """`services.mqtt`: a Client made of the `mqtt` properties, which connects in a fiber of its own.
 
 Making a Service checks all that can be checked without a broker, reads certificates, and opens nothing; a mistake is
-a ServiceError that names its property. A broker that is not there, or refuses, is asked again and again; what is
+a PropertyError that names its property. A broker that is not there, or refuses, is asked again and again; what is
 published meanwhile is queued. What CONNECTION names takes effect at a `reload`, with a new connection; the rest at a
 restart.
 """
@@ -11,6 +11,7 @@ import re
 
 from ..runtime import spawn, sleep
 from ..runtime.log import Log
+from ..runtime.units import PropertyError
 from .client import Client
 from .errors import MqttError
 from .topics import encode_topic
@@ -22,14 +23,6 @@ SESSION = {name: name for name in 'clean keepalive inflight queue backoff demand
     'queueBytes': 'queue_bytes', 'maxPacket': 'max_packet'}
 CONNECTION = {name: name for name in 'port username password alpn timeout'.split()} | {'endpoint': 'host'}
 FILES = ('authority', 'certificate', 'key')
-
-
-class ServiceError(ValueError):
-    """A wrong property of the configuration: `.property` is its name, `.message` what is wrong."""
-
-    def __init__(self, property, message):
-        super().__init__(f'{property}: {message}')
-        self.property, self.message = property, message
 
 
 class Service:
@@ -44,10 +37,10 @@ class Service:
         self.config, self.resolve = config, resolve
         config = {'clean': False, 'backoff': [1, 120], 'store': '@state/mqtt.db', **config}
         if 'endpoint' not in config:
-            raise ServiceError('services.mqtt', "it needs mqtt.endpoint, the broker's host or URL")
+            raise PropertyError('services.mqtt', "it needs mqtt.endpoint, the broker's host or URL")
         self.identifier = config.get('clientId', device) or ''
         if not self.identifier and (config['store'] or not config['clean']):
-            raise ServiceError('mqtt.clientId', 'it is missing, and so is device.id: expected a name of its own')
+            raise PropertyError('mqtt.clientId', 'it is missing, and so is device.id: expected a name of its own')
         self.store, self.sync = config['store'] and resolve(config['store']), config.get('sync', 1.0)
         self.patience = _backoff(config['backoff'])
         self.options = {name: config[key] for key, name in SESSION.items() if key in config}
@@ -55,7 +48,7 @@ class Service:
             if config.get(key) == float('inf'):
                 self.options[key] = 0 if key == 'keepalive' else None
         if self.options.get('keepalive', 0) > 65535:
-            raise ServiceError('mqtt.keepalive', "expected at most 65535 secs, or 'never'")
+            raise PropertyError('mqtt.keepalive', "expected at most 65535 secs, or 'never'")
         requests = {'topic': 'ioto/service/{id}/', 'answer': 'ioto/device/{id}/', **config.get('requests', {})}
         self.options['request'] = requests['topic'], requests['answer']
         self._check_schedule(config)
@@ -67,7 +60,7 @@ class Service:
             try:
                 from . import store     # whether this board can
             except ImportError as error:
-                raise ServiceError('mqtt.store', f"{error}; or set store: '' to keep messages in memory") from None
+                raise PropertyError('mqtt.store', f"{error}; or set store: '' to keep messages in memory") from None
 
     def _check_schedule(self, config):
         if 'schedule' in config:
@@ -75,7 +68,7 @@ class Service:
             try:
                 parse(config['schedule'])
             except ValueError as error:
-                raise ServiceError('mqtt.schedule', str(error)) from None
+                raise PropertyError('mqtt.schedule', str(error)) from None
 
     def _secure(self, config):
         """Find out whether there is TLS, and make its context."""
@@ -85,25 +78,25 @@ class Service:
             try:
                 secure = split_url(config['endpoint'])['tls']
             except ValueError as error:
-                raise ServiceError('mqtt.endpoint', str(error)) from None
+                raise PropertyError('mqtt.endpoint', str(error)) from None
             if tls is not None and not secure:
-                raise ServiceError('mqtt.tls', 'the endpoint says no TLS: expected mqtts:// or wss:// there')
+                raise PropertyError('mqtt.tls', 'the endpoint says no TLS: expected mqtts:// or wss:// there')
             if 'port' in config:
-                raise ServiceError('mqtt.port', 'the endpoint is a URL, which has the port')
+                raise PropertyError('mqtt.port', 'the endpoint is a URL, which has the port')
         if tls is None and not secure:
             return
         try:
             from ..runtime.tls import TlsError, client_context
         except ImportError as error:
             where = 'mqtt.endpoint' if tls is None else 'mqtt.tls'
-            raise ServiceError(where, f'TLS: {error}; on OpenWrt: opkg install python3-openssl') from None
+            raise PropertyError(where, f'TLS: {error}; on OpenWrt: opkg install python3-openssl') from None
         tls = tls or {}
         paths = {name: self.resolve(tls[name]) for name in FILES if tls.get(name)}
         try:
             self.where['tls'] = client_context(verify=tls.get('verify', True), **paths)
             self.files = [(path, os.stat(path).st_mtime_ns) for path in paths.values()]
         except TlsError as error:
-            raise ServiceError(f'mqtt.tls.{error.part}', str(error)) from None
+            raise PropertyError(f'mqtt.tls.{error.part}', str(error)) from None
         self.where['server_name'] = tls.get('serverName')
 
     # The agent's side
@@ -157,19 +150,19 @@ class Service:
 
 
 def _backoff(span):
-    """The longest wait. Raises ServiceError."""
+    """The longest wait. Raises PropertyError."""
     if len(span) != 2 or not span[0] <= span[1] < float('inf'):
-        raise ServiceError('mqtt.backoff', "expected two times, the first and longest wait, such as ['1 sec', '2 mins']")
+        raise PropertyError('mqtt.backoff', "expected two times, the first and longest wait, such as ['1 sec', '2 mins']")
     return span[1]
 
 
 def _will(will):
-    """A will, checked. Raises ServiceError."""
+    """A will, checked. Raises PropertyError."""
     if will is not None:
         try:
             encode_topic(will.get('topic', ''))
         except ValueError as error:
-            raise ServiceError('mqtt.will.topic', str(error)) from None
+            raise PropertyError('mqtt.will.topic', str(error)) from None
         if not isinstance(will.get('payload', ''), (str, dict, list)):
-            raise ServiceError('mqtt.will.payload', 'expected a text, or an object or list, which becomes JSON')
+            raise PropertyError('mqtt.will.payload', 'expected a text, or an object or list, which becomes JSON')
     return will

@@ -29,7 +29,7 @@ where), for the store may then be as it was up to `sync` seconds ago, but never 
 
 from collections import deque
 
-from .packet import (DUP, HEADS, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, QOS, RETAIN, acknowledgement, prefixed,
+from .packet import (DUP, HEADS, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RETAIN, acknowledgement, prefixed,
                      publish)
 
 

@@ -15,6 +15,15 @@ TIMES = {name: factor for names, factor in (
 SIZES = {'': 1, 'b': 1, 'byte': 1} | {
     letter + tail: 1024 ** power for power, letter in enumerate('kmgt', 1) for tail in ('', 'b', 'ib')}
 
+
+class PropertyError(ValueError):
+    """A wrong property of a configuration: `.property` is its name, `.message` what is wrong."""
+
+    def __init__(self, property, message):
+        super().__init__(f'{property}: {message}')
+        self.property, self.message = property, message
+
+
 _quantity = re.compile(r'(\d{1,15}(?:\.\d{1,15})?|\.\d{1,15})\s*([a-z]*)', re.ASCII)
 
 

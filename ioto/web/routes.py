@@ -11,6 +11,7 @@ from ..http import encode_field
 from ..http.uri import percent_encode
 from ..runtime import units
 from ..runtime.log import Log
+from ..runtime.units import PropertyError
 
 METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')         # of an action that names none
 READING = ('GET', 'HEAD')                                           # of a document
@@ -22,13 +23,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 log = Log('web')
 
 
-class WebError(ValueError):
-    """A wrong property of the web configuration: `.property` is its name, `.message` what is wrong."""
-
-    def __init__(self, property, message):
-        super().__init__(f'{property}: {message}')
-        self.property = property
-        self.message = message
+class WebError(PropertyError):
+    """A wrong property of the web configuration."""
 
 
 class Route:

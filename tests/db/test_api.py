@@ -7,7 +7,8 @@ import pytest
 
 from ioto import runtime
 from ioto.db import api
-from ioto.db.service import Service, ServiceError
+from ioto.db.service import Service
+from ioto.runtime.units import PropertyError
 from ioto.web import passwords
 from tests.web.opened import open_socket, read_frame, serve, slow_client, until
 from tests.web.support import Client
@@ -258,7 +259,7 @@ def test_nobody_passes_where_there_are_no_users():
 
 
 def test_a_role_that_there_is_not_is_refused():
-    with pytest.raises(ServiceError, match="database.api.read: expected a role of auth.roles, 'anyone' or 'nobody', got 'usr'"):
+    with pytest.raises(PropertyError, match="database.api.read: expected a role of auth.roles, 'anyone' or 'nobody', got 'usr'"):
         run(None, {'read': 'usr'})
 
 

@@ -234,23 +234,6 @@ def test_damage_that_is_met_while_indexes_are_built_sets_the_file_aside_at_once(
 
 # What cannot be
 
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of 1 MB: remount(option) changes it."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], capture_output=True).returncode:
-        pytest.skip('only root may mount')
-    try:
-        yield folder
-    finally:
-        subprocess.run(['umount', '-l', folder], check=True)
-
-
-def remount(folder, option):
-    subprocess.run(['mount', '-o', f'remount,{option}', folder], check=True)
-
-
 def run(main):
     async def limited():
         async with runtime.timeout(PATIENCE):
@@ -258,7 +241,7 @@ def run(main):
     return runtime.run(limited)
 
 
-def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing_that_was_flushed(disk, capfd):
+def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing_that_was_flushed(disk, remount, capfd):
     path = disk / 'device.db'
 
     async def main():
@@ -281,7 +264,7 @@ def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing_that_was_flushed(d
             with db.batch():
                 for n in range(10_000):
                     db.create('Right', {'id': str(n), 'text': str(n)})
-        remount(disk, 'size=9m')
+        remount('size=9m')
         assert db.count('Right') == 0
         db.create('Left', {'id': 'last'})
         await db.flush()
@@ -320,19 +303,19 @@ def test_a_limit_of_file_sizes_is_an_error_and_loses_nothing(path):
     assert opened_count(path) == int(path.with_suffix('.count').read_text()) > 10
 
 
-def test_a_file_system_that_is_read_only_is_an_error(disk):
+def test_a_file_system_that_is_read_only_is_an_error(disk, remount):
     path = disk / 'device.db'
-    remount(disk, 'ro')
+    remount('ro')
     with pytest.raises(DbError, match='device.db: Read-only file system'):
         Database(path, SCHEMA)
-    remount(disk, 'rw')
+    remount('rw')
     db = Database(path, SCHEMA)
     db.create('Left', {'id': 'a'})
     db.shut()
-    remount(disk, 'ro')
+    remount('ro')
     with pytest.raises(DbError, match='device.db: Read-only file system'):
         Database(path, SCHEMA)
-    remount(disk, 'rw')
+    remount('rw')
     assert opened_count(path) == 1
 
 

@@ -180,19 +180,9 @@ def test_a_sigkill_loses_and_repeats_nothing(path):
 
 # What cannot be
 
-@pytest.fixture
-def disk(tmp_path):
-    folder = tmp_path / 'state'
-    folder.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], capture_output=True).returncode:
-        pytest.skip('only root may mount')
-    try:
-        yield folder
-    finally:
-        subprocess.run(['umount', '-l', folder], check=True)
+def test_a_full_disk_refuses_a_commit_as_a_whole_and_it_may_be_tried_again(disk, remount):
+    path = disk / 'mqtt.db'
 
-
-def test_a_full_disk_refuses_a_commit_as_a_whole_and_it_may_be_tried_again(path, disk):
     async def main():
         store = Store(path, 'device')
         order = 0
@@ -207,7 +197,7 @@ def test_a_full_disk_refuses_a_commit_as_a_whole_and_it_may_be_tried_again(path,
         store.forget(order)                     # what is not accepted is taken back
         for old in range(0, 40, 2):
             store.forget(old)
-        subprocess.run(['mount', '-o', 'remount,size=4m', disk], check=True)
+        remount('size=4m')
         assert store.commit() is True
         await store.close()
         return order

@@ -232,24 +232,7 @@ def test_a_setup_that_wants_another_file_has_it_set_aside(tmp_path):
 
 # What cannot be
 
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of 1 MB: remount(option) changes it."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], capture_output=True).returncode:
-        pytest.skip('only root may mount')
-    try:
-        yield folder
-    finally:
-        subprocess.run(['umount', '-l', folder], check=True)
-
-
-def remount(folder, option):
-    subprocess.run(['mount', '-o', f'remount,{option}', folder], check=True)
-
-
-def test_a_full_disk_is_an_error_and_loses_nothing(disk):
+def test_a_full_disk_is_an_error_and_loses_nothing(disk, remount):
     path = disk / 'x.db'
 
     async def main():
@@ -263,7 +246,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(disk):
         with pytest.raises(StoreError, match='full'):
             put(file, number, 'x' * (number % 700))
         await file.durable()
-        remount(disk, 'size=4m')
+        remount('size=4m')
         put(file, number)
         await file.close()
         assert numbers(path) == list(range(number + 1))
@@ -299,19 +282,19 @@ os._exit(0)
     assert numbers(path) == list(range(int(number)))
 
 
-def test_a_read_only_file_system_is_an_error(disk):
+def test_a_read_only_file_system_is_an_error(disk, remount):
     path = disk / 'x.db'
-    remount(disk, 'ro')
+    remount('ro')
     with pytest.raises(StoreError, match='x.db: Read-only file system'):
         File(path, setup)
-    remount(disk, 'rw')
+    remount('rw')
     file = File(path, setup)
     put(file, 0)
     file.shut()
-    remount(disk, 'ro')
+    remount('ro')
     with pytest.raises(StoreError, match='x.db: Read-only file system'):
         File(path, setup)
-    remount(disk, 'rw')
+    remount('rw')
     assert numbers(path) == [0]
 
 
