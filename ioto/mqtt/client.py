@@ -507,10 +507,13 @@ async def _room(stream):
 
 
 def _bytes(payload):
-    """A payload as bytes."""
+    """A payload as bytes. Raises TypeError."""
     if isinstance(payload, str):
         return payload.encode()
     if isinstance(payload, (dict, list)):
         import json
         return json.dumps(payload, separators=(',', ':'), ensure_ascii=False).encode()
-    return bytes(memoryview(payload))           # refuses a number, of which bytes() would make zeros
+    try:
+        return bytes(memoryview(payload))       # refuses a number, of which bytes() would make zeros
+    except TypeError:
+        raise TypeError(f'expected a payload of bytes, text, or a dict or list, got {payload!r}') from None

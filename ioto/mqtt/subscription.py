@@ -135,6 +135,8 @@ class Subscription:
             self.client.inbox.handled(message)
 
     def __aiter__(self):
+        if self.handler is not None:
+            raise TypeError(f'{self.filter!r} has a handler: subscribe without one to iterate')
         return self
 
     async def __anext__(self):

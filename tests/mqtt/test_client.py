@@ -103,7 +103,7 @@ def test_payloads(broker, payload, data):
 def test_payloads_that_are_none():
     async def main():
         for payload in (5, None, 1.5, object()):
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match='expected a payload of bytes, text'):
                 await client().publish('a', payload)
     go(main)
 
@@ -1082,6 +1082,11 @@ def test_a_handler_may_use_the_client(broker):
             assert got == [b'%d' % n for n in range(10)]
             await until(lambda: len(mq.inbox.subscriptions) == 2)
     go(main)
+
+
+def test_who_has_a_handler_is_not_iterated():
+    with pytest.raises(TypeError, match="'a/#' has a handler"):
+        aiter(client().subscribe('a/#', print))
 
 
 def test_requests_at_the_same_time_get_each_its_answer(broker):
