@@ -199,7 +199,8 @@ def test_a_database_cut_or_damaged_anywhere_opens_and_what_is_unfit_is_set_aside
     assert aside > 15
 
 
-def test_damage_that_is_met_is_told_and_the_file_set_aside_at_the_next_start(path, capfd):
+def damage_a_large_file(path):
+    """One that is too large to be read through when it is opened."""
     db = Database(path, SCHEMA)
     with db.batch():
         for n in range(3000):
@@ -208,6 +209,10 @@ def test_damage_that_is_met_is_told_and_the_file_set_aside_at_the_next_start(pat
     with open(path, 'r+b') as file:
         file.seek(store.PAGE * 200)
         file.write(bytes(store.PAGE * 100))
+
+
+def test_damage_that_is_met_is_told_and_the_file_set_aside_at_the_next_start(path, capfd):
+    damage_a_large_file(path)
     db = Database(path, SCHEMA)
     with pytest.raises(DbError, match='device.db: database disk image is malformed'):
         db.find('Right')
@@ -217,14 +222,7 @@ def test_damage_that_is_met_is_told_and_the_file_set_aside_at_the_next_start(pat
 
 
 def test_damage_that_is_met_while_indexes_are_built_sets_the_file_aside_at_once(path, capfd):
-    db = Database(path, SCHEMA)
-    with db.batch():
-        for n in range(3000):
-            db.create('Right', {'id': str(n), 'n': n, 'text': f'{n}' * 50})
-    db.shut()
-    with open(path, 'r+b') as file:
-        file.seek(store.PAGE * 200)
-        file.write(bytes(store.PAGE * 100))
+    damage_a_large_file(path)
     db = Database(path, {**SCHEMA, 'indexes': {**SCHEMA['indexes'], 'gs2': {'hash': 'n'}}})
     db.create('Left', {'id': 'new'})
     db.shut()

@@ -19,7 +19,7 @@ import time
 
 import pytest
 
-from tools import peers
+from tests.url.peer import program
 
 PATIENCE = 20
 ATTEMPTS = 5            # other ports when one is taken
@@ -59,14 +59,6 @@ stream {{
     }}
 }}
 '''
-
-
-def program(name):
-    """The path of a program; without it the test is skipped."""
-    path = peers.which(name)
-    if not path:
-        pytest.skip(f'{name} is not installed')
-    return path
 
 
 def free_ports(number):

@@ -99,7 +99,7 @@ def test_messages_go_both_ways_and_a_stop_says_disconnect(folder, broker):
         assert child.stop() == 0
         output = child.output()
     assert listener.lines() == ['from/device one', 'from/device two']
-    assert f"app: info: MQTT connects to 127.0.0.1 as 'ABCDEFGHJK'\n" in output
+    assert "app: info: MQTT connects to 127.0.0.1 as 'ABCDEFGHJK'\n" in output
     assert output.count('mqtt: info: ') == 2 and 'Traceback' not in output and 'error' not in output
     broker.wait_for('Received DISCONNECT from ABCDEFGHJK')
     assert os.listdir(folder.parent / 'state') == ['mqtt.db']
